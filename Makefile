@@ -1,0 +1,44 @@
+# make demo: install, serve the default model, turn the dial, draw the curve.  make test: lint and every test.
+PYTHON ?= python3
+VENV := .venv
+BACKEND ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
+# Where CPU builds of PyTorch are found, on machines that have none at hand: the URL of PyTorch's CPU wheel index.
+TORCH_INDEX ?=
+
+EXTRAS := $(BACKEND),evals,trainer,dev
+INSTALL := $(VENV)/bin/uv pip install --python $(VENV)/bin/python
+ifeq ($(BACKEND),cpu)
+INSTALL += --overrides cpu-overrides.txt
+endif
+ifneq ($(TORCH_INDEX),)
+INSTALL += --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match
+endif
+ifneq ($(PIP_FIND_LINKS),)
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+endif
+STAMP := $(VENV)/.installed-$(BACKEND)
+
+.PHONY: setup demo test lint clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml cpu-overrides.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(INSTALL) --editable ".[$(EXTRAS)]"
+	touch $@
+
+demo: setup
+	$(VENV)/bin/python -m evals.demo
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+test: lint
+	$(VENV)/bin/python -m pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
