@@ -1,0 +1,1 @@
+"""Measure accuracy against thinking budget: problems, sampling, grading, statistics and reports."""

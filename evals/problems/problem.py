@@ -1,0 +1,18 @@
+"""One problem with a verifiable answer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem as it is asked, and the answer it is graded against.
+
+    `chance` is the accuracy of the best constant guess on problems of this kind, in [0, 1], where known.
+    """
+
+    id: str
+    problem: str
+    answer: str
+    level: int | str | None = None
+    subject: str | None = None
+    chance: float | None = None
