@@ -1,0 +1,15 @@
+"""What every room's tests share: one server on the default model for the whole session."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from serve.launch import RunningServer, start_server
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """`thinkdial serve` on the shipped model, as a user starts it."""
+    log_path = tmp_path_factory.mktemp("server") / "server.log"
+    with start_server(log_path=log_path) as running:
+        yield running

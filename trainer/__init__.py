@@ -1,0 +1,1 @@
+"""Makes fused think / no_think checkpoints."""
