@@ -1,0 +1,172 @@
+"""What the client returns, streams, accepts and raises: plain frozen dataclasses and typed options.
+
+Counts are numbers of tokens. Nothing here needs the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingReport:
+    """How thinking ended in one choice, as the server reports it.
+
+    stop_cause: "natural" (the model closed it), "budget" (cut), "length" (max_tokens ran out while thinking)
+        or "disabled" (thinking was off); servers may name more causes.
+    budget: the limit on thinking tokens that applied; None means no limit.
+    tokens: tokens the model generated between the open and the close tag.
+    inserted_tokens: tokens of the early-stop text, 0 unless thinking was cut.
+    """
+
+    stop_cause: str
+    budget: int | None
+    tokens: int
+    inserted_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a whole response, all choices. reasoning_tokens is None if the server does not count them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    reasoning_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One sampled reply.
+
+    thinking: its text, with the early-stop text if it was cut; "" if there was none. report: None from
+    servers that send none. token_ids: generated and inserted tokens, None unless return_token_ids was asked.
+    """
+
+    index: int
+    thinking: str
+    answer: str
+    finish_reason: str | None
+    report: ThinkingReport | None
+    token_ids: list[int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole response: its choices in the order of their index; the properties read choice 0."""
+
+    id: str
+    model: str
+    choices: tuple[Choice, ...]
+    usage: Usage | None
+    prompt_token_ids: list[int] | None
+
+    @property
+    def thinking(self) -> str:
+        return self.choices[0].thinking
+
+    @property
+    def answer(self) -> str:
+        return self.choices[0].answer
+
+    @property
+    def report(self) -> ThinkingReport | None:
+        return self.choices[0].report
+
+    @property
+    def finish_reason(self) -> str | None:
+        return self.choices[0].finish_reason
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """A piece of thinking text of one choice, in order."""
+
+    text: str
+    choice: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDelta:
+    """A piece of answer text of one choice, in order."""
+
+    text: str
+    choice: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a stream: the same reply that the request would have returned without streaming."""
+
+    reply: Reply
+
+
+Event = ThinkingDelta | AnswerDelta | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingFormat:
+    """How the served model writes its thinking: its tags, and the early-stop text inserted at a cut.
+
+    opened_by: "model" if the model generates the open tag, "template" if the prompt already ends with it.
+    stop_ids: exactly the token ids the server inserts. default_budget: tokens, None means no limit.
+    """
+
+    model: str
+    open: str
+    close: str
+    open_id: int
+    close_id: int
+    opened_by: str
+    stop_text: str
+    stop_ids: list[int]
+    default_budget: int | None
+
+
+class SamplingOptions(TypedDict, total=False):
+    """Options of every request; one that is absent or None is left to the server.
+
+    budget: most thinking tokens of each choice; 0 turns thinking off, -1 means no limit.
+    stop_text: early-stop text for this request, close tag included.
+    model: name of a served model; by default the first one the server lists.
+    n: number of choices. max_tokens: most tokens of a choice, thinking and inserted tokens included.
+    stop: strings that end the answer. return_token_ids: fill in token_ids and prompt_token_ids.
+    extra: further fields of the request body; objects are merged, other values replace ours.
+    """
+
+    budget: int | None
+    stop_text: str | None
+    model: str | None
+    n: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    max_tokens: int | None
+    seed: int | None
+    stop: str | Sequence[str] | None
+    return_token_ids: bool
+    extra: Mapping[str, Any] | None
+
+
+class ChatOptions(SamplingOptions, total=False):
+    """SamplingOptions and enable_thinking: False turns thinking off in the chat template, True on."""
+
+    enable_thinking: bool | None
+
+
+Messages = str | Sequence[Mapping[str, Any]]
+
+
+class APIError(Exception):
+    """The server answered with an error. status: HTTP status; param: the request field it blames, if any."""
+
+    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+        super().__init__(status, message, param)
+        self.status = status
+        self.message = message
+        self.param = param
+
+    def __str__(self) -> str:
+        field = f" ({self.param})" if self.param else ""
+        return f"HTTP {self.status}{field}: {self.message}"

@@ -1,0 +1,82 @@
+"""Run a command in a pseudo-terminal and read its screen as text."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+
+class Terminal:
+    """A child process on its own pseudo-terminal of 100 columns; `output` is all it wrote so far."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self._fd, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        # The pty answers no cursor position requests, which prompt_toolkit would otherwise wait for.
+        self.process = subprocess.Popen(
+            command,
+            stdin=child,
+            stdout=child,
+            stderr=child,
+            env=dict(env) | {"PROMPT_TOOLKIT_NO_CPR": "1", "TERM": env.get("TERM", "xterm")},
+            start_new_session=True,
+            # Without a controlling terminal Ctrl-C would not become a signal.
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(child)
+        self.output = b""
+        self._read_to = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._fd)
+
+    def type(self, text: str) -> None:
+        """Type text; "\\r" is Enter, "\\x03" Ctrl-C, "\\x04" Ctrl-D."""
+        os.write(self._fd, text.encode())
+
+    def expect(self, text: str, timeout: float = 20) -> str:
+        """Wait until text appears after what earlier calls matched; returns the new output up to its end."""
+        deadline = time.monotonic() + timeout
+        while (at := self.output.find(text.encode(), self._read_to)) < 0:
+            left = deadline - time.monotonic()
+            if left <= 0 or not self._read(left):
+                raise AssertionError(
+                    f"{text!r} did not appear; the terminal shows {self.output[self._read_to :]!r}"
+                )
+        start, self._read_to = self._read_to, at + len(text.encode())
+        return self.output[start : self._read_to].decode()
+
+    def wait(self, timeout: float = 30) -> int:
+        """Read until the process ends; returns its exit status."""
+        deadline = time.monotonic() + timeout
+        while self._read(max(0.0, deadline - time.monotonic())):
+            pass
+        return self.process.wait(timeout=5)
+
+    def _read(self, timeout: float) -> bool:
+        if not select.select([self._fd], [], [], timeout)[0]:
+            return False
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:
+            # Linux reports the end of a pty as an error.
+            return False
+        self.output += data
+        return bool(data)
