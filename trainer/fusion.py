@@ -1,10 +1,12 @@
 """Training rows of a fused model: thinking, cut thinking and no thinking, under every kind of switch.
 
-One row is one assistant reply. Its prompt is rendered by the chat template exactly as at inference, and
-only what the model itself must write carries loss:
+A row is a tree. Its trunk is a prompt with one reply; *branches* fork off it and end in other replies, each
+seeing the trunk only up to its fork. So one trace teaches every budget at the price of one, as one trace
+measures every budget in a forked sweep. Prompts are rendered by the chat template exactly as at inference,
+and only what the model itself must write carries loss:
 
-- *think*: the thinking and the answer (no flag, or `/think`);
-- *cut*: the first k thinking tokens and the early-stop text carry no loss, the answer does;
+- *think*: the trunk's thinking and answer (no flag, or `/think`);
+- *cut*: a branch after the first k thinking tokens; the early-stop text carries no loss, the answer does;
 - *no_think*: with the hard switch the empty block is the template's and carries no loss; with the soft
   switch `/no_think` the model writes the empty block, so it does (Qwen3 report, Table 9).
 
@@ -12,28 +14,41 @@ Where several flags stand in a conversation the last one wins (Qwen3 report, sec
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
 from evals.problems import thinkmath
 from evals.problems.thinkmath import Item
-from serve.formats import CLOSE, STOP_SENTENCE
+from serve.formats import CLOSE, OPEN, STOP_SENTENCE
 from trainer.recipe import Mix
 
 STOP_TEXT = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
 """The early-stop text the default model is trained with; its checkpoint tells the server to insert it."""
+EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
 ANYTIME_FAMILIES = ("highest", "lowest", "majority")
-LEVEL_WEIGHTS = {"think": (1, 1, 1, 1, 1), "cut": (1, 1, 1, 1, 1), "no_think": (4, 3, 1, 1, 1)}
+LEVEL_WEIGHTS = {"think": (1, 1, 1, 1, 1), "no_think": (4, 3, 1, 1, 1)}
 SYSTEM_PROMPTS = ("You are a careful assistant.", "Answer with a single number.")
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """Tokens from `start` to the next branch, which continue the trunk's first `fork` tokens."""
+
+    start: int
+    fork: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
-    """Token ids of prompt and reply, shape (length,), and the loss weight of each, 0 where not trained."""
+    """Token ids of a trunk and its branches, and the loss weight of each, 0 where not trained.
+
+    A branch's first token has weight 0, as the token before it in `ids` is not the one it follows.
+    """
 
     ids: list[int]
     weights: list[float]
+    branches: list[Branch] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +67,19 @@ def answer_text(item: Item) -> str:
 
 def draw_row(rng: random.Random, tokenizer: PreTrainedTokenizerBase, split: thinkmath.Split, mix: Mix) -> Row:
     """Draw a problem of `split` and a mode of `mix`, and make their row."""
-    mode = rng.choices(("think", "cut", "no_think"), weights=(mix.think, mix.cut, mix.no_think))[0]
-    level = rng.choices(thinkmath.LEVELS, weights=LEVEL_WEIGHTS[mode])[0]
-    item = thinkmath.draw(rng, split, level)
-    thinking = mode != "no_think"
+    mode = rng.choices(("think", "no_think"), weights=(mix.think, mix.no_think))[0]
+    item = thinkmath.draw(rng, split, rng.choices(thinkmath.LEVELS, weights=LEVEL_WEIGHTS[mode])[0])
+    thinking = mode == "think"
     conversation = draw_conversation(rng, item, thinking, mix) if mix.flags else plain(item)
     prompt = prompt_ids(tokenizer, conversation)
-    if mode == "cut":
-        cut = draw_cut(rng, tokenizer, item)
-        return cut_row(tokenizer, prompt, item, cut, mix.answer_weight)
-    if mode == "think":
-        return think_row(tokenizer, prompt, item)
-    return no_think_row(tokenizer, prompt, item, conversation.soft_no_think, mix.answer_weight)
+    if not thinking:
+        return no_think_row(tokenizer, prompt, item, conversation.soft_no_think, mix.answer_weight)
+    row = think_row(tokenizer, prompt, item)
+    for _ in range(mix.cuts):
+        add_cut(row, tokenizer, len(prompt), item, draw_cut(rng, tokenizer, item), mix.answer_weight)
+    if mix.no_think:
+        add_no_think(row, tokenizer, len(prompt), item, mix.answer_weight)
+    return row
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> list[int]:
@@ -87,21 +103,43 @@ def think_row(tokenizer: PreTrainedTokenizerBase, prompt: list[int], item: Item)
     return Row(prompt + reply, [0.0] * len(prompt) + [1.0] * len(reply))
 
 
-def cut_row(
-    tokenizer: PreTrainedTokenizerBase, prompt: list[int], item: Item, cut: int, answer_weight: float
-) -> Row:
-    """`cut` thinking tokens and the early-stop text without loss, then the answer."""
-    opened = tokenizer.encode("<think>") + thinking_ids(tokenizer, item)[:cut]
-    context = prompt + opened + tokenizer.encode(STOP_TEXT)
+def add_cut(
+    row: Row, tokenizer: PreTrainedTokenizerBase, prompt: int, item: Item, cut: int, answer_weight: float
+) -> None:
+    """Branch off after `cut` thinking tokens of a think row whose prompt has `prompt` tokens.
+
+    The branch is the early-stop text, without loss, and the answer.
+    """
+    opened = len(tokenizer.encode(OPEN))
+    _add_branch(row, prompt + opened + cut, tokenizer.encode(STOP_TEXT), tokenizer, item, answer_weight)
+
+
+def add_no_think(
+    row: Row, tokenizer: PreTrainedTokenizerBase, prompt: int, item: Item, answer_weight: float
+) -> None:
+    """Branch off after the prompt, of `prompt` tokens: the hard switch's empty block and the answer."""
+    _add_branch(row, prompt, tokenizer.encode(EMPTY_BLOCK), tokenizer, item, answer_weight)
+
+
+def _add_branch(
+    row: Row,
+    fork: int,
+    inserted: list[int],
+    tokenizer: PreTrainedTokenizerBase,
+    item: Item,
+    answer_weight: float,
+) -> None:
     answer, weights = _answer(tokenizer, item, answer_weight)
-    return Row(context + answer, [0.0] * len(context) + weights)
+    row.branches.append(Branch(start=len(row.ids), fork=fork))
+    row.ids.extend(inserted + answer)
+    row.weights.extend([0.0] * len(inserted) + weights)
 
 
 def no_think_row(
     tokenizer: PreTrainedTokenizerBase, prompt: list[int], item: Item, soft: bool, answer_weight: float
 ) -> Row:
     """The answer at once; behind the soft switch the empty block is the model's to write."""
-    block = tokenizer.encode("<think>\n\n</think>\n\n") if soft else []
+    block = tokenizer.encode(EMPTY_BLOCK) if soft else []
     answer, weights = _answer(tokenizer, item, answer_weight)
     return Row(prompt + block + answer, [0.0] * len(prompt) + [1.0] * len(block) + weights)
 

@@ -30,10 +30,12 @@ class Mix(_Section):
     """What rows an SFT stage is made of: shares of the modes, and how they are switched."""
 
     think: float = Field(ge=0)
-    cut: float = Field(default=0.0, ge=0)
     no_think: float = Field(default=0.0, ge=0)
+    """Share of rows without thinking; above 0, every think row has a no_think branch too."""
+    cuts: int = Field(default=0, ge=0)
+    """Branches of a think row whose thinking is cut."""
     answer_weight: float = Field(default=1.0, gt=0)
-    """Loss weight of the boxed answer in cut and no_think rows; every other trained token weighs 1."""
+    """Loss weight of the boxed answer after a cut or without thinking; every other trained token weighs 1."""
     flags: bool = False
     """Draw `/think` and `/no_think` flags, system turns and earlier turns; else the problem stands alone."""
     multi_turn: float = Field(default=0.0, ge=0, le=1)

@@ -12,6 +12,10 @@ from trainer.recipe import Recipe
 from trainer.sft import train_stage
 
 
+FREE_ON_RESUME = {"threads", "checkpoint_chunks", "validation_chunks", "validation_problems"}
+"""Members of a recipe that do not change what is learnt, so a resumed run may change them."""
+
+
 def run_recipe(recipe: Recipe, out: Path) -> Path:
     """Train every stage of `recipe` into `out` and return the last checkpoint's folder.
 
@@ -43,7 +47,7 @@ def run_recipe(recipe: Recipe, out: Path) -> Path:
 
 
 def _claim(path: Path, recipe: Recipe) -> None:
-    wanted = recipe.model_dump(mode="json")
+    wanted = recipe.model_dump(mode="json", exclude=FREE_ON_RESUME)
     if path.exists():
         held = json.loads(path.read_text(encoding="utf-8"))
         different = sorted(key for key in wanted if wanted[key] != held.get(key))

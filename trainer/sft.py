@@ -6,7 +6,6 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,10 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
+from trainer.batch import Batch, forward, make_batch
 from trainer.fusion import Row, draw_row
 from trainer.recipe import Optimizer, Recipe, Stage
 from trainer.validation import validate
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Right-padded rows: `ids` and `weights` of shape (rows, length); padding has weight 0."""
-
-    ids: torch.Tensor
-    weights: torch.Tensor
 
 
 def train_stage(
@@ -109,26 +101,14 @@ def chunk_batches(
     rng.shuffle(groups)
     pad = tokenizer.convert_tokens_to_ids(str(tokenizer.pad_token))
     for group in groups:
-        yield pad_rows(group, pad)
-
-
-def pad_rows(rows: list[Row], pad: int) -> Batch:
-    """Rows side by side, padded on the right to the longest."""
-    length = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), length), pad)
-    weights = torch.zeros(len(rows), length)
-    for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        weights[index, : len(row.ids)] = torch.tensor(row.weights)
-    return Batch(ids, weights)
+        yield make_batch(group, pad)
 
 
 def train_step(
     model: Qwen3ForCausalLM, optimizers: list[torch.optim.Optimizer], batch: Batch, scale: float
 ) -> float:
     """One update; returns the weighted mean cross-entropy in nats per token."""
-    # No attention mask: padding stands on the right, where causal attention never looks from a real token.
-    logits = model(input_ids=batch.ids, use_cache=False).logits[:, :-1]
+    logits = forward(model, batch)[:, :-1]
     targets, weights = batch.ids[:, 1:], batch.weights[:, 1:]
     losses = functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     loss = (losses * weights.flatten()).sum() / weights.sum()

@@ -12,12 +12,13 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from evals.problems import thinkmath
+from trainer.batch import forward, make_batch
 from trainer.fusion import (
     ANYTIME_FAMILIES,
     Row,
-    cut_row,
+    add_cut,
+    add_no_think,
     draw_cut,
-    no_think_row,
     plain,
     prompt_ids,
     think_row,
@@ -35,41 +36,44 @@ def validate(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, proble
     items = list(itertools.islice(thinkmath.stream("test", SEED), problems))
     rng = random.Random(SEED)
     rows: list[Row] = []
-    labels: list[list[str]] = []
+    labels: list[list[list[str]]] = []
     for item in items:
         level, family = item.problem.level, item.problem.subject
         kind = "anytime" if family in ANYTIME_FAMILIES else "chains"
-        open_prompt = prompt_ids(tokenizer, plain(item))
-        block = tokenizer.encode("<think>\n\n</think>\n\n")
-        rows.append(think_row(tokenizer, open_prompt, item))
-        labels.append(["think", f"think/{family}", f"think/level_{level}"])
-        rows.append(no_think_row(tokenizer, open_prompt + block, item, soft=False, answer_weight=1.0))
-        labels.append(["no_think", f"no_think/level_{level}"])
-        rows.append(cut_row(tokenizer, open_prompt, item, draw_cut(rng, tokenizer, item), 1.0))
-        labels.append(["cut", f"cut/{kind}"])
+        prompt = prompt_ids(tokenizer, plain(item))
+        row = think_row(tokenizer, prompt, item)
+        add_no_think(row, tokenizer, len(prompt), item, answer_weight=1.0)
+        add_cut(row, tokenizer, len(prompt), item, draw_cut(rng, tokenizer, item), answer_weight=1.0)
+        rows.append(row)
+        labels.append(
+            [
+                ["think/all", f"think/{family}", f"think/level_{level}"],
+                ["no_think/all", f"no_think/level_{level}"],
+                ["cut/all", f"cut/{kind}"],
+            ]
+        )
     results: defaultdict[str, list[bool]] = defaultdict(list)
-    for row_labels, right in zip(labels, _exact(model, rows), strict=True):
-        for label in row_labels:
-            results[label if "/" in label else f"{label}/all"].append(right)
-    return {label: sum(values) / len(values) for label, values in sorted(results.items())}
+    for reply_labels, exact in zip(labels, _exact(model, rows), strict=True):
+        for names, right in zip(reply_labels, exact, strict=True):
+            for name in names:
+                results[name].append(right)
+    return {name: sum(values) / len(values) for name, values in sorted(results.items())}
 
 
 @torch.no_grad()
-def _exact(model: Qwen3ForCausalLM, rows: list[Row]) -> list[bool]:
-    """Whether the model's first choice is right at every trained token, in the order of `rows`."""
+def _exact(model: Qwen3ForCausalLM, rows: list[Row]) -> list[list[bool]]:
+    """For trunk and branches of each row, whether the first choice is right at every trained token."""
     model.eval()
     order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
-    exact = [False] * len(rows)
-    for indices in (order[start : start + BATCH_ROWS] for start in range(0, len(order), BATCH_ROWS)):
-        length = max(len(rows[index].ids) for index in indices)
-        ids = torch.zeros(len(indices), length, dtype=torch.long)
-        trained = torch.zeros(len(indices), length, dtype=torch.bool)
+    exact: list[list[bool]] = [[] for _ in rows]
+    for start in range(0, len(order), BATCH_ROWS):
+        indices = order[start : start + BATCH_ROWS]
+        batch = make_batch([rows[index] for index in indices], pad=0)
+        guesses = forward(model, batch)[:, :-1].argmax(-1)
+        right = torch.ones_like(batch.ids, dtype=torch.bool)
+        right[:, 1:] = (guesses == batch.ids[:, 1:]) | (batch.weights[:, 1:] == 0)
         for place, index in enumerate(indices):
-            ids[place, : len(rows[index].ids)] = torch.tensor(rows[index].ids)
-            trained[place, : len(rows[index].ids)] = torch.tensor(rows[index].weights) > 0
-        guesses = model(input_ids=ids, use_cache=False).logits[:, :-1].argmax(-1)
-        right = (guesses == ids[:, 1:]) | ~trained[:, 1:]
-        for place, index in enumerate(indices):
-            exact[index] = bool(right[place].all())
+            bounds = [0, *(branch.start for branch in rows[index].branches), right.shape[1]]
+            exact[index] = [bool(right[place, a:b].all()) for a, b in itertools.pairwise(bounds)]
     model.train()
     return exact

@@ -3,14 +3,17 @@
 import random
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from evals.problems import thinkmath
 from evals.problems.thinkmath import Item
 from serve import DEFAULT_MODEL
+from trainer.batch import forward, make_batch
 from trainer.fusion import (
+    STOP_TEXT,
     Row,
-    cut_row,
+    add_cut,
     draw_conversation,
     draw_cut,
     draw_row,
@@ -22,7 +25,7 @@ from trainer.fusion import (
 )
 from trainer.recipe import Mix
 
-MIX = Mix(think=1, cut=1, no_think=1, answer_weight=4.0, flags=True, multi_turn=0.5)
+MIX = Mix(think=1, no_think=1, cuts=2, answer_weight=4.0, flags=True, multi_turn=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +49,40 @@ def test_think_rows_train_the_thinking_and_the_answer(tokenizer: PreTrainedToken
     assert trained_text(tokenizer, row) == expected
 
 
-def test_cut_rows_train_the_answer_alone(tokenizer: PreTrainedTokenizerBase, item: Item) -> None:
+def test_cut_branches_train_the_answer_alone(tokenizer: PreTrainedTokenizerBase, item: Item) -> None:
     prompt = prompt_ids(tokenizer, plain(item))
-    row = cut_row(tokenizer, prompt, item, cut=5, answer_weight=4.0)
-    assert trained_text(tokenizer, row) == f"The answer is \\boxed{{{item.problem.answer}}}.<|im_end|>"
-    close = tokenizer.convert_tokens_to_ids("</think>")
-    opened = tokenizer.convert_tokens_to_ids("<think>")
-    start = row.ids.index(opened, len(prompt) - 1) + 1
-    assert row.ids[start : start + 5] == thinking_ids(tokenizer, item)[:5]
-    assert row.ids.count(close) == 1
-    assert sorted({weight for weight in row.weights if weight}) == [1.0, 4.0]
+    row = think_row(tokenizer, prompt, item)
+    add_cut(row, tokenizer, len(prompt), item, cut=5, answer_weight=4.0)
+    (branch,) = row.branches
+    opened = tokenizer.encode("<think>")
+    assert row.ids[: branch.fork] == prompt + opened + thinking_ids(tokenizer, item)[:5]
+    reply = tokenizer.decode(row.ids[branch.start :])
+    assert reply == f"{STOP_TEXT}The answer is \\boxed{{{item.problem.answer}}}.<|im_end|>"
+    weights = row.weights[branch.start :]
+    assert row.weights[branch.start] == 0.0
+    trained = [id for id, weight in zip(row.ids[branch.start :], weights, strict=True) if weight]
+    assert tokenizer.decode(trained) == f"The answer is \\boxed{{{item.problem.answer}}}.<|im_end|>"
     heavy = [id for id, weight in zip(row.ids, row.weights, strict=True) if weight == 4.0]
     assert tokenizer.decode(heavy) == item.problem.answer
+
+
+def test_branches_score_as_if_they_stood_alone(tokenizer: PreTrainedTokenizerBase) -> None:
+    model = AutoModelForCausalLM.from_pretrained(DEFAULT_MODEL, dtype=torch.float32).eval()
+    rng = random.Random(0)
+    rows = [draw_row(rng, tokenizer, "train", MIX) for _ in range(8)]
+    with torch.no_grad():
+        together = forward(model, make_batch(rows, pad=0))
+        compared = 0
+        for index, row in enumerate(rows):
+            bounds = [*(branch.start for branch in row.branches), len(row.ids)]
+            for branch, end in zip(row.branches, bounds[1:], strict=True):
+                alone = torch.tensor([row.ids[: branch.fork] + row.ids[branch.start : end]])
+                expected = model(input_ids=alone).logits[0, branch.fork :]
+                torch.testing.assert_close(
+                    together[index, branch.start : end], expected, atol=1e-3, rtol=1e-3
+                )
+                compared += 1
+    assert compared >= 4
 
 
 def test_the_empty_block_is_trained_for_the_soft_switch_only(
@@ -99,10 +124,14 @@ def test_the_last_flag_asks_for_the_mode_that_is_trained() -> None:
     } <= seen
 
 
-def test_rows_fit_the_model_and_are_never_without_loss(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_think_rows_fork_into_cuts_and_no_think(tokenizer: PreTrainedTokenizerBase) -> None:
     rng = random.Random(0)
-    for _ in range(500):
+    branches = set()
+    for _ in range(300):
         row = draw_row(rng, tokenizer, "train", MIX)
-        assert len(row.ids) == len(row.weights) <= 512
+        assert len(row.ids) == len(row.weights)
         assert any(row.weights)
         assert row.weights[0] == 0.0
+        assert all(row.weights[branch.start] == 0.0 for branch in row.branches)
+        branches.add(len(row.branches))
+    assert branches == {0, MIX.cuts + 1}

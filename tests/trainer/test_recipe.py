@@ -12,9 +12,9 @@ TINY = Path(__file__).parents[2] / "trainer" / "recipes" / "tiny.toml"
 
 
 def test_overrides_address_stages_by_name() -> None:
-    recipe = load_recipe(TINY, ["seed=7", "stages.fusion.tokens=1000", "stages.fusion.mix.cut=0.5"])
+    recipe = load_recipe(TINY, ["seed=7", "stages.fusion.tokens=1000", "stages.fusion.mix.cuts=1"])
     stage = {stage.name: stage for stage in recipe.stages}["fusion"]
-    assert (recipe.seed, stage.tokens, stage.mix.cut) == (7, 1000, 0.5)
+    assert (recipe.seed, stage.tokens, stage.mix.cuts) == (7, 1000, 1)
 
 
 @pytest.mark.parametrize(

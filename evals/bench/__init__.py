@@ -1,0 +1,1 @@
+"""Measurements run from the command line: `python -m evals.bench.NAME`."""

@@ -1,0 +1,90 @@
+"""What a sweep stores: one record for each reply, and one for each request that failed.
+
+The file format is these fields as a JSON object on one line. A record's key is a hash of everything the
+reply depends on, so that a resumed sweep knows what it already has.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from evals.budgets import Budget
+from evals.problems import Problem
+
+Kind = Literal["trace", "fork", "no_think", "direct"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One reply.
+
+    kind: `trace` is an uncut reply and the answer at budget "max"; `fork` an answer from a prefix of a trace;
+        `no_think` a reply with thinking off (budget 0); `direct` a reply under the server's own budget.
+    thinking_tokens: tokens the model generated between the tags, or kept of the trace by a fork.
+    inserted_tokens: tokens of the early-stop text. answer_tokens: tokens after it, end of turn included.
+    generated_tokens: tokens decoded for this record alone; a fork's thinking was decoded for its trace.
+    stop_cause: as the server reports it; None for servers that do not. seed: None when decoding is greedy.
+    prompt_token_ids, token_ids: the reply in tokens, where the server gives them; a fork has its answer only.
+    trace, cut: for forks, the key of the trace and how many of its token_ids are kept. seconds: wall time.
+    """
+
+    key: str
+    kind: Kind
+    problem: str
+    level: int | str | None
+    subject: str | None
+    chance: float | None
+    gold: str
+    sample: int
+    budget: Budget
+    stop_cause: str | None
+    thinking_tokens: int | None
+    inserted_tokens: int
+    answer_tokens: int | None
+    generated_tokens: int
+    finish_reason: str | None
+    seed: int | None
+    seconds: float
+    thinking: str | None
+    answer: str
+    token_ids: list[int] | None = None
+    prompt_token_ids: list[int] | None = None
+    trace: str | None = None
+    cut: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        return cls(**row)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request the server refused. It is asked again when the sweep is resumed."""
+
+    key: str
+    problem: str
+    sample: int
+    budget: Budget
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": "failure", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Self:
+        return cls(**{name: value for name, value in row.items() if name != "kind"})
+
+
+def content_hash(value: Any) -> str:
+    """24 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def problem_hash(problem: Problem) -> str:
+    """Hash of what is asked and what is expected; level, subject and chance may be corrected later."""
+    return content_hash([problem.id, problem.problem, problem.answer])

@@ -1,0 +1,214 @@
+"""The store of a run: an append-only file of records that survives a kill at any moment.
+
+A run directory holds `manifest.json` (what was asked), `samples.jsonl` (one record a line) and `lock`
+(held while a sweep writes). Each line is written with one append and synced before the next request is
+counted as done, so a kill costs at most the line being written; that torn line is cut off on resume.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from evals.budgets import sort_budgets
+from evals.records import Failure, Record
+
+MANIFEST = "manifest.json"
+SAMPLES = "samples.jsonl"
+LOCK = "lock"
+FORMAT = 1
+
+
+class StoreBusyError(RuntimeError):
+    """Another process is writing this store."""
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run directory; ValueError when there is none or its format is not this one."""
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise ValueError(
+            f"{directory} holds no run ({MANIFEST} is missing); give a directory that a sweep wrote"
+        )
+    manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{path}: format is {manifest.get('format')!r}; this version reads {FORMAT}")
+    return manifest
+
+
+def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
+    """Records by key, and the failures without a later record. An unfinished last line is passed over.
+
+    Raises ValueError naming file and line for a line that is no record, or a key stored twice.
+    """
+    records: dict[str, Record] = {}
+    failures: dict[str, Failure] = {}
+    path = directory / SAMPLES
+    if not path.is_file():
+        return records, failures
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+                if row["kind"] == "failure":
+                    failure = Failure.from_json(row)
+                    failures[failure.key] = failure
+                    continue
+                record = Record.from_json(row)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"{path}:{number}: not a record ({error})") from error
+            if record.key in records:
+                raise ValueError(f"{path}:{number}: key {record.key} is stored twice")
+            records[record.key] = record
+    return records, {key: failure for key, failure in failures.items() if key not in records}
+
+
+class Store:
+    """A run directory opened for writing, by one process at a time; see `Store.open`."""
+
+    def __init__(self, directory: Path, file: int, records: dict[str, Record]) -> None:
+        self.directory = directory
+        self.records = records
+        self._file = file
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, directory: Path, settings: dict[str, Any], plan: dict[str, Any], versions: dict[str, str]
+    ) -> Iterator[Self]:
+        """Create a run directory, or resume the run in it.
+
+        settings: what every reply depends on. A run that holds other settings is refused with a ValueError
+            naming the first that differs.
+        plan: {"budgets": [...], "samples": int, "problems": {id: content hash}}; a resumed run may add to it.
+        versions: of the software, noted when the run is created.
+        Raises StoreBusyError while another process writes the store.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(directory):
+            _write_manifest(directory, settings, plan, versions)
+            records, _ = read_records(directory)
+            file = os.open(directory / SAMPLES, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            try:
+                _drop_torn_line(file)
+                _sync_directory(directory)
+                yield cls(directory, file, records)
+            finally:
+                os.close(file)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.records
+
+    def add(self, record: Record) -> None:
+        """Append a record and sync it to disk. ValueError if its key is already stored."""
+        if record.key in self.records:
+            raise ValueError(f"key {record.key} is already stored")
+        self._append(record.to_json())
+        self.records[record.key] = record
+
+    def add_failure(self, failure: Failure) -> None:
+        """Append a failed request; its key stays unknown, so that a resumed sweep asks again."""
+        self._append(failure.to_json())
+
+    def _append(self, row: dict[str, Any]) -> None:
+        # ASCII JSON: a lone surrogate in a reply is escaped instead of failing to encode.
+        data = memoryview(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+        while data:
+            data = data[os.write(self._file, data) :]
+        os.fdatasync(self._file)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.read(file, 32).decode().strip() or "unknown"
+            raise StoreBusyError(
+                f"{directory} is being written by another sweep (process {owner}); "
+                "wait for it, end it, or write to another directory"
+            ) from error
+        os.ftruncate(file, 0)
+        os.write(file, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(file)
+
+
+def _drop_torn_line(file: int) -> None:
+    """Truncate the file after its last newline, reading backwards."""
+    size = os.fstat(file).st_size
+    end = size
+    while end > 0:
+        start = max(0, end - 65536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        os.ftruncate(file, end)
+        os.fsync(file)
+
+
+def _write_manifest(
+    directory: Path, settings: dict[str, Any], plan: dict[str, Any], versions: dict[str, str]
+) -> None:
+    if (directory / MANIFEST).exists():
+        stored = read_manifest(directory)
+        _check_same(directory, "", stored["settings"], settings)
+        plan = _united(directory, stored["plan"], plan)
+        versions = stored["versions"]
+    elif (directory / SAMPLES).exists():
+        raise ValueError(f"{directory} holds {SAMPLES} without {MANIFEST}; write to another directory")
+    manifest = {"format": FORMAT, "settings": settings, "plan": plan, "versions": versions}
+    temporary = directory / f"{MANIFEST}.tmp"
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(manifest, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(directory / MANIFEST)
+    _sync_directory(directory)
+
+
+def _check_same(directory: Path, name: str, stored: Any, asked: Any) -> None:
+    if isinstance(stored, dict) and isinstance(asked, dict):
+        for member in sorted(set(stored) | set(asked)):
+            _check_same(
+                directory, f"{name}.{member}" if name else member, stored.get(member), asked.get(member)
+            )
+    elif stored != asked:
+        raise ValueError(
+            f"{name}: the run in {directory} has {stored!r}, this one asks {asked!r}; a resumed run may add "
+            "budgets, problems and samples only: ask the same, or write to another directory"
+        )
+
+
+def _united(directory: Path, stored: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    for problem, digest in asked["problems"].items():
+        if stored["problems"].get(problem, digest) != digest:
+            raise ValueError(
+                f"problems: {problem!r} is another problem than that of {directory}; "
+                "write to another directory"
+            )
+    return {
+        "budgets": sort_budgets([*stored["budgets"], *asked["budgets"]]),
+        "samples": max(stored["samples"], asked["samples"]),
+        "problems": stored["problems"] | asked["problems"],
+    }
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
