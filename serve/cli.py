@@ -1,0 +1,131 @@
+"""Command line of `thinkdial serve`: our flags, our defaults for vLLM's, and the environment vLLM starts in.
+
+Nothing of vLLM or torch is imported before the environment is set, so `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+
+from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
+
+EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
+Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
+Unless given: --host 127.0.0.1, --reasoning-parser qwen3, --scheduling-policy priority; on CPU also
+--enforce-eager, --block-size 32, VLLM_CPU_KVCACHE_SPACE=1 (GiB), and on up to four cores one OpenMP thread.
+Telemetry of vLLM and of the Hugging Face hub is off."""
+
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+CPU_ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    # Spinning OpenMP threads on a small busy machine are 10-50 times slower than sleeping ones.
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+SMALL_MACHINE_CORES = 4
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our flags, and the rest for vLLM."""
+    parser = argparse.ArgumentParser(
+        prog="thinkdial serve",
+        usage="thinkdial serve [MODEL] [flags]",
+        description="Serve a reasoning model behind an OpenAI-compatible API with exact thinking budgets.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_argument(
+        "--thinking-stop-text", metavar="TEXT", help="inserted when thinking is cut; holds the closing tag"
+    )
+    parser.add_argument("--thinking-open", metavar="TAG", help="opening tag of the model's thinking")
+    parser.add_argument("--thinking-close", metavar="TAG", help="closing tag of the model's thinking")
+    parser.add_argument(
+        "--default-thinking-budget",
+        type=_budget,
+        metavar="N",
+        help="budget of requests that name none (default: no limit)",
+    )
+    parser.add_argument(
+        "-h", "--help", nargs="?", const="ours", choices=["ours", "all"], help=argparse.SUPPRESS
+    )
+    # Only a first argument can be the model: any later bare word may be the value of a flag of vLLM's.
+    named = bool(argv) and not argv[0].startswith("-")
+    ours, rest = parser.parse_known_args(argv[1:] if named else argv)
+    ours.model = argv[0] if named else None
+    if ours.help == "ours":
+        parser.print_help()
+        sys.exit(0)
+    return ours, rest
+
+
+def _budget(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(
+            f"{value} is negative; it must be a number of tokens, 0 for no thinking"
+        )
+    return value
+
+
+def is_cpu_build() -> bool:
+    """Whether the installed vLLM is its CPU build, told without importing it."""
+    names = {
+        dist.metadata["Name"]: dist.version for dist in metadata.distributions() if dist.metadata["Name"]
+    }
+    return "vllm-cpu" in names or "cpu" in names.get("vllm", "")
+
+
+def prepare_environment(model: str, cpu: bool) -> None:
+    """Set what vLLM and torch read when they are imported; what the user has set stays."""
+    defaults = dict(QUIET)
+    if cpu:
+        defaults |= CPU_ENVIRONMENT
+        if (os.cpu_count() or 1) <= SMALL_MACHINE_CORES:
+            defaults["OMP_NUM_THREADS"] = "1"
+    if Path(model).is_dir():
+        defaults |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
+
+
+def vllm_arguments(model: str, rest: Sequence[str], cpu: bool) -> list[str]:
+    """vLLM's command line: the user's flags after our defaults for those not given."""
+    given = {arg.split("=")[0].replace("_", "-") for arg in rest if arg.startswith("--")}
+    defaults = {
+        "--host": ["127.0.0.1"],
+        "--reasoning-parser": ["qwen3"],
+        "--scheduling-policy": ["priority"],
+    }
+    if Path(model).is_dir():
+        shipped = Path(model).resolve() == DEFAULT_MODEL.resolve()
+        defaults["--served-model-name"] = [DEFAULT_MODEL_NAME if shipped else Path(model).resolve().name]
+    if cpu:
+        defaults |= {
+            "--enforce-eager": [],
+            "--block-size": ["32"],
+            "--worker-cls": ["serve.cpu_worker.SeedSafeCPUWorker"],
+        }
+    given |= {"--" + flag.removeprefix("--no-") for flag in given if flag.startswith("--no-")}
+    ours = [part for flag, value in defaults.items() if flag not in given for part in (flag, *value)]
+    return ["--model", model, *ours, *rest]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code."""
+    ours, rest = parse(sys.argv[1:] if argv is None else list(argv))
+    model = ours.model or str(DEFAULT_MODEL)
+    cpu = is_cpu_build()
+    prepare_environment(model, cpu)
+
+    from serve.server import run
+
+    return run(ours, vllm_arguments(model, rest, cpu), show_help=ours.help == "all")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,31 @@
+"""A CPU worker on which seeded requests survive chunked prefill.
+
+A prompt that is prefilled in chunks is sampled at the end of each; vLLM discards all but the last sample and
+rewinds the request's random generator with `Generator.set_offset`. CPU generators do not have that, and vLLM
+0.32's engine dies (`GPUModelRunner._bookkeeping_sync`). Here the rows to be discarded are sampled without
+their own generator: there is nothing to rewind, and a seed gives one reply however its prompt was chunked.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+import vllm.v1.worker.cpu_worker as cpu_worker
+from vllm.v1.worker.cpu_model_runner import CPUModelRunner
+
+
+class SeedSafeCPUModelRunner(CPUModelRunner):
+    def sample_tokens(self, *args: Any, **kwargs: Any) -> Any:
+        generators: dict[int, torch.Generator] = self.input_batch.generators
+        discarded = np.nonzero(self.discard_request_mask.np[: self.input_batch.num_reqs])[0]
+        held = {int(row): generators.pop(int(row)) for row in discarded if int(row) in generators}
+        output = super().sample_tokens(*args, **kwargs)
+        generators.update(held)
+        return output
+
+
+class SeedSafeCPUWorker(cpu_worker.CPUWorker):
+    def init_device(self) -> None:
+        # The worker names its runner's class in this module and offers no other way to choose it.
+        cpu_worker.CPUModelRunner = SeedSafeCPUModelRunner
+        super().init_device()

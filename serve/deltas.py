@@ -1,0 +1,83 @@
+"""Pieces of a reply: what a segment's outputs add, and the outputs of the caller's request they add up to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.logprobs import Logprob
+from vllm.outputs import CompletionOutput, RequestOutput
+
+
+@dataclass(slots=True)
+class Delta:
+    """What one engine output adds to a choice."""
+
+    token_ids: list[int]
+    text: str
+    logprobs: list[dict[int, Logprob]] | None
+    cumulative_logprob: float | None
+    source: RequestOutput
+    finish_reason: str | None = None
+    stop_reason: int | str | None = None
+
+
+def stopped_by_token(choice: CompletionOutput) -> bool:
+    return choice.finish_reason == "stop" and not isinstance(choice.stop_reason, str)
+
+
+def delta_of(output: RequestOutput) -> Delta:
+    (choice,) = output.outputs
+    return Delta(
+        token_ids=list(choice.token_ids),
+        text=choice.text,
+        logprobs=None if choice.logprobs is None else list(choice.logprobs),
+        cumulative_logprob=choice.cumulative_logprob,
+        source=output,
+        finish_reason=choice.finish_reason,
+        stop_reason=choice.stop_reason,
+    )
+
+
+def truncate(delta: Delta, length: int, text: str) -> None:
+    """Keep the first `length` tokens of a delta, whose text is `text`, and let the reply go on."""
+    delta.token_ids = delta.token_ids[:length]
+    delta.text = text
+    if delta.logprobs is not None:
+        delta.logprobs = delta.logprobs[:length]
+    delta.finish_reason = delta.stop_reason = None
+
+
+def empty_output(index: int) -> CompletionOutput:
+    return CompletionOutput(index=index, text="", token_ids=[], cumulative_logprob=None, logprobs=None)
+
+
+def add_to(output: CompletionOutput, delta: Delta) -> None:
+    output.text += delta.text
+    output.token_ids = [*output.token_ids, *delta.token_ids]
+    if delta.logprobs is not None:
+        output.logprobs = [*(output.logprobs or []), *delta.logprobs]
+        chosen = zip(delta.token_ids, delta.logprobs, strict=True)
+        output.cumulative_logprob = (output.cumulative_logprob or 0.0) + sum(
+            entry[token].logprob for token, entry in chosen
+        )
+
+
+def request_output(
+    source: RequestOutput,
+    prompt: dict[str, Any],
+    request_id: str,
+    outputs: list[CompletionOutput],
+    finished: bool,
+) -> RequestOutput:
+    """An output of the caller's request, from one of a segment's."""
+    return RequestOutput(
+        request_id=request_id,
+        prompt=prompt.get("prompt"),
+        prompt_token_ids=prompt["prompt_token_ids"],
+        prompt_logprobs=source.prompt_logprobs,
+        outputs=outputs,
+        finished=finished,
+        metrics=source.metrics,
+        lora_request=source.lora_request,
+        num_cached_tokens=source.num_cached_tokens,
+        num_cache_creation_tokens=source.num_cache_creation_tokens,
+    )

@@ -1,0 +1,129 @@
+"""Start `thinkdial serve` as a child process, wait until it is healthy, and stop it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+
+HOST = "127.0.0.1"
+STOP_SECONDS = 20.0
+LOG_TAIL_LINES = 40
+
+
+@dataclass
+class RunningServer:
+    """A server that runs as a child process; a context manager that stops it.
+
+    base_url: without "/v1". model: the name it is served under.
+    """
+
+    base_url: str
+    model: str
+    process: subprocess.Popen[bytes]
+    log_path: Path
+
+    def stop(self) -> None:
+        """End the server: SIGTERM, and SIGKILL to all its processes if that is not enough."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+    def __enter__(self) -> "RunningServer":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def start_server(
+    model: str | None = None,
+    *,
+    port: int = 0,
+    args: Sequence[str] = (),
+    log_path: Path | None = None,
+    timeout: float = 300,
+) -> RunningServer:
+    """Start `thinkdial serve` and wait until it is healthy.
+
+    model: folder or hub name; None is the shipped model. port: 0 picks a free one. args: further flags.
+    log_path: where the server's output goes; None is a new temporary file. timeout: seconds to wait.
+    Raises RuntimeError with the log's tail if the server ends or is not healthy in time.
+    """
+    port = port or _free_port()
+    if log_path is None:
+        handle, name = tempfile.mkstemp(prefix="thinkdial-serve-", suffix=".log")
+        os.close(handle)
+        log_path = Path(name)
+    command = [
+        sys.executable,
+        "-m",
+        "serve.cli",
+        *([model] if model else []),
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+        *args,
+    ]
+    root = str(Path(__file__).parent.parent)
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    with log_path.open("wb") as log:
+        # A session of its own: a Ctrl-C at the terminal reaches the parent only, which then calls stop().
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+    server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
+    try:
+        server.model = _wait(server, timeout)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait(server: RunningServer, timeout: float) -> str:
+    """The name of the served model, once the server answers."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(
+                f"the server ended with exit code {server.process.returncode}\n{_tail(server.log_path)}"
+            )
+        try:
+            if httpx.get(f"{server.base_url}/health", timeout=5).status_code == httpx.codes.OK:
+                models = httpx.get(f"{server.base_url}/v1/models", timeout=30).raise_for_status().json()
+                return models["data"][0]["id"]
+        except httpx.TransportError:
+            pass  # not listening yet
+        time.sleep(0.1)
+    raise RuntimeError(f"the server was not healthy within {timeout} s\n{_tail(server.log_path)}")
+
+
+def _tail(path: Path) -> str:
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
