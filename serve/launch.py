@@ -1,5 +1,6 @@
 """Start `thinkdial serve` as a child process, wait until it is healthy, and stop it."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import httpx
 
 HOST = "127.0.0.1"
 STOP_SECONDS = 20.0
+PR_SET_PDEATHSIG = 1
 LOG_TAIL_LINES = 40
 
 
@@ -90,6 +92,7 @@ def start_server(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
             env={**os.environ, "PYTHONPATH": path},
         )
     server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
@@ -99,6 +102,11 @@ def start_server(
         server.stop()
         raise
     return server
+
+
+def _end_with_parent() -> None:
+    """In the child: have the kernel send SIGTERM when the parent dies, however it dies (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _wait(server: RunningServer, timeout: float) -> str:

@@ -27,7 +27,8 @@ STOP_TEXT = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
 """The early-stop text the default model is trained with; its checkpoint tells the server to insert it."""
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
 ANYTIME_FAMILIES = ("highest", "lowest", "majority")
-LEVEL_WEIGHTS = {"think": (1, 1, 1, 1, 1), "no_think": (4, 3, 1, 1, 1)}
+LEVEL_WEIGHTS = {"think": (1, 1, 1, 1, 1), "no_think": (6, 3, 1, 0, 0)}
+"""How often rows are of levels 1-5; a step or two can be learnt without thinking, more only guessed."""
 SYSTEM_PROMPTS = ("You are a careful assistant.", "Answer with a single number.")
 
 
@@ -161,11 +162,11 @@ def _answer(
 def draw_cut(rng: random.Random, tokenizer: PreTrainedTokenizerBase, item: Item) -> int:
     """How many thinking tokens to keep, at least 1 and fewer than all.
 
-    Half of the chains' cuts fall where at most two steps are left: deeper ones cannot be answered, and only
-    teach to guess.
+    Most of the chains' cuts fall where at most two steps are left: deeper ones can only be guessed, and
+    their noise slows everything else.
     """
     length = len(thinking_ids(tokenizer, item))
-    if item.problem.subject not in ANYTIME_FAMILIES and rng.random() < 0.5:
+    if item.problem.subject not in ANYTIME_FAMILIES and rng.random() < 0.8:
         lines = item.trace.splitlines()
         rest = len(tokenizer.encode("\n".join(lines[-2:]) + "\n"))
         return rng.randint(max(1, length - rest), length - 1)

@@ -19,9 +19,9 @@ from evals.problems.problem import Problem
 
 Split = Literal["train", "test"]
 LEVELS = (1, 2, 3, 4, 5)
-STEPS = {1: (1, 1), 2: (2, 2), 3: (3, 4), 4: (5, 7), 5: (8, 10)}
+STEPS = {1: (1, 1), 2: (2, 2), 3: (3, 4), 4: (5, 6), 5: (7, 8)}
 """Fewest and most steps of a chain, by level."""
-RACES = {2: ((2, 1),), 3: ((2, 2),), 4: ((3, 2), (4, 2)), 5: ((3, 3), (5, 2), (4, 3), (6, 2))}
+RACES = {2: ((2, 1),), 3: ((2, 2),), 4: ((3, 2), (4, 2)), 5: ((3, 3), (5, 2), (4, 3))}
 """(machines, steps of each) of `highest` and `lowest`, by level."""
 VOTES = {3: ((3, 1),), 4: ((3, 2),), 5: ((5, 2), (3, 3))}
 """(machines, steps of each) of `majority`, by level."""
@@ -163,8 +163,11 @@ def _variables(rng: random.Random, level: int) -> _Draft:
         f"{new}={old}{sign}{n}" for old, new, (sign, n) in zip(names, names[1:], steps, strict=False)
     ]
     text = f"Modulo 10, {', '.join(definitions)}. What is {names[-1]}?"
-    trace = "\n".join(f"{name}={equation}" for name, equation in zip(names[1:], equations, strict=True))
-    return _Draft(text, value, canonical, trace, 0.1)
+    lines = [
+        definitions[0],
+        *(f"{name}={equation}" for name, equation in zip(names[1:], equations, strict=True)),
+    ]
+    return _Draft(text, value, canonical, "\n".join(lines), 0.1)
 
 
 def _expression(rng: random.Random, level: int) -> _Draft:
