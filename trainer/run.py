@@ -11,7 +11,6 @@ from trainer.model import new_model, new_tokenizer, save_checkpoint
 from trainer.recipe import Recipe
 from trainer.sft import train_stage
 
-
 FREE_ON_RESUME = {"threads", "checkpoint_chunks", "validation_chunks", "validation_problems"}
 """Members of a recipe that do not change what is learnt, so a resumed run may change them."""
 

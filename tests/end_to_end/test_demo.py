@@ -8,7 +8,11 @@ from pathlib import Path
 
 def test_demo_asks_at_three_budgets_and_draws_the_curve(tmp_path: Path) -> None:
     demo = subprocess.run(
-        [sys.executable, "-m", "evals.demo", "--once"], cwd=tmp_path, capture_output=True, text=True, timeout=500
+        [sys.executable, "-m", "evals.demo", "--once"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=500,
     )
     assert demo.returncode == 0, demo.stderr
     for cause in ("stopped by disabled: 0", "stopped by budget: 48", "stopped by natural"):

@@ -1,6 +1,8 @@
 """A server of its own: our flags, start-up failures, and a clean end on SIGTERM."""
 
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,6 +60,23 @@ def test_flags_and_sigterm() -> None:
         while processes_of(server.process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
         assert processes_of(server.process.pid) == []
+
+
+def test_a_server_ends_with_the_process_that_started_it() -> None:
+    """Also when that is killed, and even before the server is up: no orphan keeps memory and port."""
+    parent = subprocess.Popen([sys.executable, "-c", "from serve.launch import start_server; start_server()"])
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
+    deadline = time.monotonic() + 60
+    while not (found := children.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (server,) = map(int, found)
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while processes_of(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert processes_of(server) == []
 
 
 @pytest.mark.timeout(200)

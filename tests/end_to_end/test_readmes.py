@@ -1,0 +1,104 @@
+"""The commands and examples in the READMEs run, on small numbers and against the session's server."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serve.cli import parse
+from serve.launch import RunningServer
+
+ROOT = Path(__file__).parents[2]
+READMES = [
+    ROOT / "README.md",
+    *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
+]
+SMALL_TRAINING = (
+    "--set chunk_batches=1 --set validation_problems=2 --set model.num_hidden_layers=1 "
+    "--set model.hidden_size=64 --set stages.cold_start.tokens=1000 --set stages.fusion.tokens=1000"
+)
+
+
+def fences(language: str) -> list[tuple[str, str]]:
+    """(README, content) of every fenced block of a language, "" for plain ones."""
+    found = []
+    for readme in READMES:
+        opened: str | None = None
+        block: list[str] = []
+        for line in readme.read_text("utf-8").splitlines():
+            if not line.startswith("```"):
+                block.append(line)
+            elif opened is None:
+                opened, block = line.removeprefix("```"), []
+            else:
+                if opened == language:
+                    found.append((str(readme.relative_to(ROOT)), "\n".join(block)))
+                opened = None
+    return found
+
+
+def commands() -> list[str]:
+    """Every command line of the plain blocks, in order, continuation lines joined and comments dropped."""
+    joined = [block.replace("\\\n", " ") for _, block in fences("")]
+    lines = [line.split("  #")[0].strip() for block in joined for line in block.splitlines()]
+    return list(dict.fromkeys(line for line in lines if line and not line.startswith("make ")))
+
+
+def test_the_rooms_and_their_commands_are_found() -> None:
+    text = "\n".join(commands())
+    for start in (
+        "thinkdial serve",
+        "thinkdial eval sweep",
+        "thinkdial eval report",
+        "thinkdial train run",
+        "curl",
+    ):
+        assert start in text
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("thinkdial serve")])
+def test_serve_commands_name_their_model_and_leave_the_rest_to_vllm(command: str) -> None:
+    words = shlex.split(command)[2:]
+    model = words[0] if words and not words[0].startswith("-") else None
+    assert parse(words)[0].model == model
+
+
+def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (tmp_path / "trainer").symlink_to(ROOT / "trainer")
+    ran = 0
+    for line in commands():
+        if line.startswith("thinkdial serve"):
+            continue
+        command = line.replace("curl localhost:8000", "curl --fail localhost:8000")
+        command = command.replace("localhost:8000", server.base_url.removeprefix("http://"))
+        command = command.replace("--limit 400", "--limit 5").replace("runs/", f"{tmp_path}/runs/")
+        if command.startswith("thinkdial eval sweep") or "thinkdial chat" in command:
+            command += f" --base-url {server.base_url}"
+        if command.startswith("thinkdial train run"):
+            command = f"{command} {SMALL_TRAINING}"
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            input="Modulo 10, compute 3+4.",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{line}\n{result.stderr[-2000:]}"
+        ran += 1
+    assert ran >= 6
+
+
+@pytest.mark.parametrize(("readme", "code"), fences("python"))
+def test_python_examples_run(server: RunningServer, readme: str, code: str) -> None:
+    code = code.replace("http://127.0.0.1:8000", server.base_url)
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, f"{readme}\n{result.stderr}"
+    assert result.stdout
