@@ -1,6 +1,5 @@
 """The shipped model is honestly gradual: what its card claims holds on a smaller draw, through the server."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
