@@ -176,10 +176,10 @@ def _expression(rng: random.Random, level: int) -> _Draft:
     for index, step in enumerate(steps):
         sign, operand = step
         result = _apply(running, step)
-        inner = expression if index == 0 else f"({expression})"
-        if sign != "-" and rng.random() < 0.3:
-            expression, equation = f"{operand}{sign}{inner}", f"{operand}{sign}{running}={result}"
+        if index == 0 and sign != "-" and rng.random() < 0.5:
+            expression, equation = f"{operand}{sign}{running}", f"{operand}{sign}{running}={result}"
         else:
+            inner = expression if index == 0 else f"({expression})"
             expression, equation = f"{inner}{sign}{operand}", f"{running}{sign}{operand}={result}"
         equations.append(equation)
         running = result
@@ -241,7 +241,7 @@ def _race(rng: random.Random, level: int, goal: Literal["highest", "lowest"]) ->
     for number, (value, equations) in enumerate(runs, start=1):
         if best == 0 or (value > best_value if goal == "highest" else value < best_value):
             best, best_value = number, value
-        lines.append(f"{number}: {equations} best {best}:{best_value}")
+        lines.append(f"{number}: {equations} {goal} {best}:{best_value}")
     text = f"Modulo 10, which machine ends {goal}, the first if tied? {listing}"
     # P(the first machine wins) = P(no other beats it): by symmetry the same for both goals.
     chance = sum(((value + 1) / 10) ** (count - 1) for value in range(10)) / 10
