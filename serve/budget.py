@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNLIMITED = -1
+FIELDS = ("thinking_token_budget", "thinking_budget", "enable_thinking", "thinking")
 THINKING_MEMBERS = ("budget", "stop_text")
 
 
@@ -37,9 +38,13 @@ def normalise_request(
         `chat_template_kwargs.enable_thinking = False`.
     default: the server's budget, for requests that name none.
     Returns the budget and the body without the fields. Where several fields give a limit the smallest wins.
-    Raises RequestError for a wrong type, a number below -1, or an unknown member of `thinking`.
+    Raises RequestError for a wrong type, a number below -1, an unknown member of `thinking`, or an unknown
+    field that speaks of thinking or a budget: vLLM would drop it in silence.
     """
     rest = dict(body)
+    for name in rest:
+        if name not in FIELDS and ("thinking" in name or "budget" in name):
+            raise RequestError(name, f"{name} is not a known field; to set a budget give {', '.join(FIELDS)}")
     limits: list[int | None] = []
     for field in ("thinking_token_budget", "thinking_budget"):
         value = rest.pop(field, None)

@@ -44,6 +44,8 @@ def test_wrong_budget_is_refused(name: str, value: Any) -> None:
         ({"thinking": True}, "thinking"),
         ({"thinking": {"budgets": 4}}, "thinking.budgets"),
         ({"thinking": {"stop_text": 4}}, "thinking.stop_text"),
+        ({"thinking_bugdet": 8}, "thinking_bugdet"),
+        ({"reasoning_budget_tokens": 8}, "reasoning_budget_tokens"),
     ],
 )
 def test_other_wrong_fields_are_refused(body: dict[str, Any], param: str) -> None:
