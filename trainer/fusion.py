@@ -27,8 +27,6 @@ STOP_TEXT = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
 """The early-stop text the default model is trained with; its checkpoint tells the server to insert it."""
 EMPTY_BLOCK = f"{OPEN}\n\n{CLOSE}\n\n"
 ANYTIME_FAMILIES = ("highest", "lowest", "majority")
-LEVEL_WEIGHTS = {"think": (1, 1, 1, 1, 1), "no_think": (6, 3, 1, 0, 0)}
-"""How often rows are of levels 1-5; a step or two can be learnt without thinking, more only guessed."""
 SYSTEM_PROMPTS = ("You are a careful assistant.", "Answer with a single number.")
 
 
@@ -69,8 +67,9 @@ def answer_text(item: Item) -> str:
 def draw_row(rng: random.Random, tokenizer: PreTrainedTokenizerBase, split: thinkmath.Split, mix: Mix) -> Row:
     """Draw a problem of `split` and a mode of `mix`, and make their row."""
     mode = rng.choices(("think", "no_think"), weights=(mix.think, mix.no_think))[0]
-    item = thinkmath.draw(rng, split, rng.choices(thinkmath.LEVELS, weights=LEVEL_WEIGHTS[mode])[0])
     thinking = mode == "think"
+    levels = [1.0] * len(thinkmath.LEVELS) if thinking else mix.no_think_levels
+    item = thinkmath.draw(rng, split, rng.choices(thinkmath.LEVELS, weights=levels)[0])
     conversation = draw_conversation(rng, item, thinking, mix) if mix.flags else plain(item)
     prompt = prompt_ids(tokenizer, conversation)
     if not thinking:

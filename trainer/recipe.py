@@ -32,6 +32,8 @@ class Mix(_Section):
     think: float = Field(ge=0)
     no_think: float = Field(default=0.0, ge=0)
     """Share of rows without thinking; above 0, every think row has a no_think branch too."""
+    no_think_levels: list[float] = Field(default=[1, 1, 1, 1, 1], min_length=5, max_length=5)
+    """How often rows without thinking are of levels 1 to 5."""
     cuts: int = Field(default=0, ge=0)
     """Branches of a think row whose thinking is cut."""
     answer_weight: float = Field(default=1.0, gt=0)

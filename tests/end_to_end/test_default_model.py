@@ -18,7 +18,7 @@ LIMIT = 200
 def summary(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("curve")
     run_sweep(
-        SweepSettings("thinkmath", out, budgets=(0, 8, 16, 24, 32, 48, 64, 96, "max"), limit=LIMIT),
+        SweepSettings("thinkmath", out, budgets=(0, 8, 16, 24, 32, 40, 48, 64, 96, "max"), limit=LIMIT),
         server.base_url,
         server.model,
     )

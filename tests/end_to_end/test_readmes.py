@@ -18,7 +18,8 @@ READMES = [
 ]
 SMALL_TRAINING = (
     "--set chunk_batches=1 --set validation_problems=2 --set model.num_hidden_layers=1 "
-    "--set model.hidden_size=64 --set stages.cold_start.tokens=1000 --set stages.fusion.tokens=1000"
+    "--set model.hidden_size=64 --set stages.cold_start.tokens=1000 --set stages.fusion.tokens=1000 "
+    "--set stages.mode_following.tokens=1000"
 )
 
 
@@ -75,7 +76,11 @@ def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
             continue
         command = line.replace("curl localhost:8000", "curl --fail localhost:8000")
         command = command.replace("localhost:8000", server.base_url.removeprefix("http://"))
-        command = command.replace("--limit 400", "--limit 5").replace("runs/", f"{tmp_path}/runs/")
+        command = (
+            command.replace("--limit 400", "--limit 5")
+            .replace("--limit 500", "--limit 5")
+            .replace("runs/", f"{tmp_path}/runs/")
+        )
         if command.startswith("thinkdial eval sweep") or "thinkdial chat" in command:
             command += f" --base-url {server.base_url}"
         if command.startswith("thinkdial train run"):

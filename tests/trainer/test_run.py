@@ -30,6 +30,8 @@ SMALL = [
     "stages.cold_start.batch_tokens=512",
     "stages.fusion.tokens=12000",
     "stages.fusion.batch_tokens=512",
+    "stages.mode_following.tokens=2000",
+    "stages.mode_following.batch_tokens=512",
 ]
 
 
