@@ -15,7 +15,7 @@ STOP_SENTENCE = (
     "Considering the limited time by the user, "
     "I have to give the solution based on the thinking directly now."
 )
-"""Early-stop wording of the Qwen3 report (arXiv 2505.09388, section 4.7)."""
+"""Early-stop wording of the Qwen3 report (arXiv 2505.09388, section 4.3)."""
 
 
 @dataclass(frozen=True)
