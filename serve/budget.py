@@ -1,11 +1,17 @@
-"""Requests in every dialect of thinking budgets, folded into one `ThinkingBudget`."""
+"""What a request may ask of its thinking: `ThinkingBudget`, its members, and how they are checked."""
 
-from dataclasses import dataclass
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 UNLIMITED = -1
-FIELDS = ("thinking_token_budget", "thinking_budget", "enable_thinking", "thinking")
-THINKING_MEMBERS = ("budget", "stop_text")
+EFFORT_SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": None}
+"""Share of the tokens a reply may hold that an effort level gives to thinking, None for no limit.
+
+The shares are OpenRouter's documented ones for models whose levels are not measured.
+"""
 
 
 class RequestError(ValueError):
@@ -17,78 +23,108 @@ class RequestError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class LoopStop:
+    """When thinking runs in a circle: its last tokens are one cycle, at least `repeats` times over.
+
+    tokens: how long the repetition must be in all.
+    """
+
+    repeats: int = 4
+    tokens: int = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidentStop:
+    """When thinking may stop because the answer is certain (DEER, arXiv 2504.15895; Dynasor, 2412.20993).
+
+    every: thinking tokens between probes. A probe answers greedily from what has been thought so far.
+    tokens: most tokens of a probe. induce: text that a probe's answer starts with.
+    threshold: the least geometric mean of a probe's token probabilities (DEER, equation 3).
+    agree: how many probes in a row must be that certain and give one answer.
+    """
+
+    every: int = 32
+    tokens: int = 16
+    induce: str = ""
+    threshold: float = 0.95
+    agree: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkingBudget:
     """What a request asks of its thinking.
 
     budget: most thinking tokens of each choice; None is no limit, 0 is thinking off.
+    ceiling: a limit on the budget that the request cannot raise. effort: a level that stands in for `budget`.
+    deadline: seconds from arrival within which the whole response should be there.
+    soft: within this many tokens of the budget, thinking stops at the end of a sentence or line.
+    min_tokens: thinking that the model ends earlier goes on with `wait_text` (s1, arXiv 2501.19393).
+    loop, confident: stop thinking that runs in circles, or whose answer is certain; None is off.
+    answer_reserve: tokens of the reply that thinking must leave to the answer.
     stop_text: what is inserted when thinking is cut, closing tag included; None is the model's own.
     """
 
     budget: int | None = None
+    ceiling: int | None = None
+    effort: str | None = None
+    deadline: float | None = None
+    soft: int = 0
+    min_tokens: int = 0
+    wait_text: str = "Wait"
+    loop: LoopStop | None = None
+    confident: ConfidentStop | None = None
+    answer_reserve: int = 0
     stop_text: str | None = None
 
+    def dumps(self) -> str:
+        """As JSON, for transport inside one process."""
+        return json.dumps(asdict(self))
 
-def normalise_request(
-    body: dict[str, Any], route: str, default: int | None = None
-) -> tuple[ThinkingBudget, dict[str, Any]]:
-    """Take every thinking field out of a request body.
+    @classmethod
+    def loads(cls, text: str) -> "ThinkingBudget":
+        members = json.loads(text)
+        if members["loop"] is not None:
+            members["loop"] = LoopStop(**members["loop"])
+        if members["confident"] is not None:
+            members["confident"] = ConfidentStop(**members["confident"])
+        return cls(**members)
 
-    body: the request's JSON object; it is not modified.
-    route: "chat" or "completions". Chat renders a template, so there a budget of 0 becomes
-        `chat_template_kwargs.enable_thinking = False`.
-    default: the server's budget, for requests that name none.
-    Returns the budget and the body without the fields. Where several fields give a limit the smallest wins.
-    Raises RequestError for a wrong type, a number below -1, an unknown member of `thinking`, or an unknown
-    field that speaks of thinking or a budget: vLLM would drop it in silence.
+
+def with_members(base: ThinkingBudget, members: Mapping[str, Any], field: str = "thinking") -> ThinkingBudget:
+    """`base` with the members of a `thinking` object, which win over it; null members are as if absent.
+
+    members: budget, effort, deadline, soft, min_tokens, wait_text, loop, confident, answer_reserve and
+        stop_text. -1 (budget), 0 (soft, min_tokens, answer_reserve) and false (deadline, loop, confident)
+        turn one off. A budget beats an effort.
+    Raises RequestError, its param `field`.member, for an unknown member or a wrong value.
     """
-    rest = dict(body)
-    for name in rest:
-        if name not in FIELDS and ("thinking" in name or "budget" in name):
-            raise RequestError(name, f"{name} is not a known field; to set a budget give {', '.join(FIELDS)}")
-    limits: list[int | None] = []
-    for field in ("thinking_token_budget", "thinking_budget"):
-        value = rest.pop(field, None)
-        if value is not None:
-            limits.append(_limit(field, value))
-
-    thinking = rest.pop("thinking", None)
-    stop_text = None
-    if thinking is not None:
-        members = _object("thinking", thinking, "such as {'budget': 256}")
-        for name in members:
-            if name not in THINKING_MEMBERS:
-                raise RequestError(
-                    f"thinking.{name}",
-                    f"thinking.{name} is not known; thinking has the members {', '.join(THINKING_MEMBERS)}",
-                )
-        if members.get("budget") is not None:
-            limits.append(_limit("thinking.budget", members["budget"]))
-        stop_text = members.get("stop_text")
-        if stop_text is not None and not isinstance(stop_text, str):
+    given: dict[str, Any] = {}
+    for name, value in members.items():
+        if name not in _MEMBERS:
+            known = ", ".join(_MEMBERS)
             raise RequestError(
-                "thinking.stop_text",
-                f"thinking.stop_text is {stop_text!r}; it must be a string that holds the closing tag",
+                f"{field}.{name}", f"{field}.{name} is not known; {field} has the members {known}"
             )
+        if value is not None:
+            given[name] = _MEMBERS[name](f"{field}.{name}", value)
+    if given.get("effort") == "none":
+        given = {"budget": 0, **given, "effort": None}
+    elif "budget" in given:
+        given["effort"] = None
+    elif "effort" in given:
+        given["budget"] = None
+    merged = replace(base, **given)
+    if "min_tokens" in given and merged.budget is not None and merged.min_tokens > merged.budget:
+        raise RequestError(
+            f"{field}.min_tokens",
+            f"{field}.min_tokens is {merged.min_tokens}, more than the budget of {merged.budget} tokens; "
+            "it must not exceed the budget",
+        )
+    return merged
 
-    switch = _switch("enable_thinking", rest.pop("enable_thinking", None))
-    template = rest.get("chat_template_kwargs")
-    template_switch = None
-    if template is not None:
-        template = _object("chat_template_kwargs", template, "such as {'enable_thinking': false}")
-        template_switch = _switch("chat_template_kwargs.enable_thinking", template.get("enable_thinking"))
-    if switch is False or template_switch is False:
-        limits.append(0)
 
-    # An explicit "no limit" overrides the server's default, but never another field's limit.
-    numbers = [limit for limit in limits if limit is not None]
-    budget = min(numbers) if numbers else (None if limits else default)
-    if route == "chat" and (budget == 0 or switch is not None):
-        rest["chat_template_kwargs"] = {**(template or {}), "enable_thinking": budget != 0}
-    return ThinkingBudget(budget, stop_text), rest
-
-
-def _limit(field: str, value: object) -> int | None:
-    """A token count, or None for "no limit"."""
+def token_limit(field: str, value: object) -> int | None:
+    """A number of tokens, or None for -1, which is no limit."""
     if isinstance(value, bool) or not isinstance(value, int) or value < UNLIMITED:
         raise RequestError(
             field,
@@ -97,13 +133,96 @@ def _limit(field: str, value: object) -> int | None:
     return None if value == UNLIMITED else value
 
 
-def _switch(field: str, value: object) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise RequestError(field, f"{field} is {value!r}; it must be true or false")
+def effort_level(field: str, value: object) -> str:
+    levels = ("none", *EFFORT_SHARES)
+    if value not in levels:
+        raise RequestError(field, f"{field} is {value!r}; it must be one of {', '.join(levels)}")
+    return str(value)
+
+
+def _count(field: str, value: object) -> int:
+    return _whole(field, value, least=0)
+
+
+def _whole(field: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise RequestError(field, f"{field} is {value!r}; it must be an integer of at least {least}")
     return value
 
 
-def _object(field: str, value: object, example: str) -> dict[str, Any]:
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise RequestError(field, f"{field} is {value!r}; it must be a string")
+    return value
+
+
+def _number(field: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RequestError(field, f"{field} is {value!r}; it must be a number")
+    return float(value)
+
+
+def _seconds(field: str, value: object) -> float | None:
+    if value is False:
+        return None
+    if isinstance(value, bool) or _number(field, value) <= 0:
+        raise RequestError(
+            field, f"{field} is {value!r}; it must be a number of seconds above 0, or false for none"
+        )
+    return _number(field, value)
+
+
+def _share(field: str, value: object) -> float:
+    number = _number(field, value)
+    if not 0 < number <= 1:
+        raise RequestError(field, f"{field} is {value!r}; it must be a probability: above 0 and at most 1")
+    return number
+
+
+def _at_least(least: int) -> Callable[[str, object], int]:
+    return lambda field, value: _whole(field, value, least)
+
+
+def _loop(field: str, value: object) -> LoopStop | None:
+    checks = {"repeats": _at_least(2), "tokens": _at_least(2)}
+    members = _switch_or_object(field, value, checks)
+    return None if members is None else LoopStop(**members)
+
+
+def _confident(field: str, value: object) -> ConfidentStop | None:
+    one = _at_least(1)
+    checks = {"every": one, "tokens": one, "induce": _text, "threshold": _share, "agree": one}
+    members = _switch_or_object(field, value, checks)
+    return None if members is None else ConfidentStop(**members)
+
+
+def _switch_or_object(
+    field: str, value: object, checks: Mapping[str, Callable[[str, Any], Any]]
+) -> dict[str, Any] | None:
+    """The members of an object; true is an object without members, false is None."""
+    if isinstance(value, bool):
+        return {} if value else None
     if not isinstance(value, dict):
-        raise RequestError(field, f"{field} is {value!r}; it must be an object {example}")
-    return value
+        raise RequestError(
+            field, f"{field} is {value!r}; it must be true, false or an object with {', '.join(checks)}"
+        )
+    for name in value:
+        if name not in checks:
+            raise RequestError(
+                f"{field}.{name}", f"{field}.{name} is not known; {field} has the members {', '.join(checks)}"
+            )
+    return {name: checks[name](f"{field}.{name}", item) for name, item in value.items() if item is not None}
+
+
+_MEMBERS: dict[str, Callable[[str, Any], Any]] = {
+    "budget": token_limit,
+    "effort": effort_level,
+    "deadline": _seconds,
+    "soft": _count,
+    "min_tokens": _count,
+    "wait_text": _text,
+    "loop": _loop,
+    "confident": _confident,
+    "answer_reserve": _count,
+    "stop_text": _text,
+}

@@ -4,13 +4,16 @@ Nothing of vLLM or torch is imported before the environment is set, so `--help` 
 """
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
+from serve.budget import RequestError, ThinkingBudget, with_members
 
 EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
 Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
@@ -51,12 +54,21 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         help="budget of requests that name none (default: no limit)",
     )
     parser.add_argument(
+        "--default-thinking",
+        type=_thinking,
+        default=ThinkingBudget(),
+        metavar="JSON",
+        help="members of `thinking` for requests that do not name them, e.g. '{\"deadline\": 30}'",
+    )
+    parser.add_argument(
         "-h", "--help", nargs="?", const="ours", choices=["ours", "all"], help=argparse.SUPPRESS
     )
     # Only a first argument can be the model: any later bare word may be the value of a flag of vLLM's.
     named = bool(argv) and not argv[0].startswith("-")
     ours, rest = parser.parse_known_args(argv[1:] if named else argv)
     ours.model = argv[0] if named else None
+    if ours.default_thinking_budget is not None:
+        ours.default_thinking = replace(ours.default_thinking, budget=ours.default_thinking_budget)
     if ours.help == "ours":
         parser.print_help()
         sys.exit(0)
@@ -70,6 +82,15 @@ def _budget(text: str) -> int:
             f"{value} is negative; it must be a number of tokens, 0 for no thinking"
         )
     return value
+
+
+def _thinking(text: str) -> ThinkingBudget:
+    try:
+        return with_members(ThinkingBudget(), json.loads(text))
+    except (RequestError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a JSON object of thinking members: {error}"
+        ) from None
 
 
 def is_cpu_build() -> bool:

@@ -31,19 +31,19 @@ from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
+from serve.budget import ThinkingBudget
 from serve.deltas import Delta, add_to, delta_of, empty_output, request_output, stopped_by_token, truncate
 from serve.formats import ThinkingFormat, load_format
-from serve.trace import ThinkingTracker, prompt_state
+from serve.trace import LiveThinking, ThinkingTracker, prompt_state
 
-STOP_TEXT_ARG = "thinking_stop_text"
-"""Member of `SamplingParams.extra_args` with the request's own early-stop text."""
+THINKING_ARG = "thinking"
+"""Member of `SamplingParams.extra_args` with the request's `ThinkingBudget` as JSON."""
 
 BARRED = -100.0
 """Logit bias of an open tag that may not be written again."""
 
-Trackers = dict[tuple[str, int], ThinkingTracker]
-TRACKERS: ContextVar[Trackers | None] = ContextVar("thinking_trackers", default=None)
-"""Where `generate` leaves the trackers of its choices, by request id and index, if the caller has set it."""
+LIVE: ContextVar[LiveThinking | None] = ContextVar("live_thinking", default=None)
+"""Where `generate` leaves the trackers of its choices, if the caller has set it."""
 
 
 @dataclass(slots=True)
@@ -61,10 +61,10 @@ class Choice:
 
 
 class ThinkingEngine(AsyncLLM):
-    """`AsyncLLM` whose `generate` honours `SamplingParams.thinking_token_budget`.
+    """`AsyncLLM` whose `generate` honours thinking budgets.
 
-    The budget is the most thinking tokens of each choice, None for no limit, 0 for no thinking.
-    `extra_args["thinking_stop_text"]` replaces the model's early-stop text.
+    A request asks by `extra_args["thinking"]`, a `ThinkingBudget` as JSON, or by vLLM's own
+    `SamplingParams.thinking_token_budget`. `default_thinking` is for HTTP requests that ask for nothing.
     Each finished `CompletionOutput` carries its `ThinkingReport` as `.thinking`.
     """
 
@@ -72,6 +72,7 @@ class ThinkingEngine(AsyncLLM):
         super().__init__(*args, **kwargs)
         self._next_rank = count()
         self._form: ThinkingFormat | None = None
+        self.default_thinking = ThinkingBudget()
 
     @property
     def thinking_format(self) -> ThinkingFormat:
@@ -105,8 +106,8 @@ class ThinkingEngine(AsyncLLM):
             params = self._bar_open_tag(params)
         state = prompt_state(ids, form)
         trackers = [ThinkingTracker(form, state, budget) for _ in range(params.n)]
-        if (sink := TRACKERS.get()) is not None:
-            sink.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
+        if (live := LIVE.get()) is not None:
+            live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
 
         room = self.model_config.max_model_len - len(ids)
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
@@ -317,12 +318,15 @@ class ThinkingEngine(AsyncLLM):
     def _take_budget(self, params: SamplingParams) -> tuple[SamplingParams, int | None, tuple[int, ...]]:
         """The parameters for vLLM, without ours, and the budget and early-stop ids."""
         extra = dict(params.extra_args or {})
-        stop_text = extra.pop(STOP_TEXT_ARG, None)
+        asked = extra.pop(THINKING_ARG, None)
         form = self.thinking_format
-        stop_ids = form.stop_ids if stop_text is None else form.encode_stop_text(stop_text)
-        budget = params.thinking_token_budget
-        if budget is None and stop_text is None:
-            return params, None, stop_ids
+        if asked is None and params.thinking_token_budget is None:
+            return params, None, form.stop_ids
+        thinking = (
+            ThinkingBudget(params.thinking_token_budget) if asked is None else ThinkingBudget.loads(asked)
+        )
+        stop_ids = form.stop_ids if thinking.stop_text is None else form.encode_stop_text(thinking.stop_text)
+        budget = thinking.budget
         params = copy.copy(params)
         params.thinking_token_budget = None
         params.extra_args = extra or None

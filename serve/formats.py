@@ -25,7 +25,6 @@ class ThinkingFormat:
     open, close: the tags; each is one token of the tokenizer.
     stop_text: inserted when thinking is cut; holds `close` once.
     opened_by: "template" if the chat template ends with the open tag, "model" if the model writes it.
-    default_budget: the server's budget for requests that name none.
     tokenizer: the tokenizer (transformers) that the ids below belong to.
     turn_end_ids: ids that end a turn, hence any thinking before them.
     """
@@ -36,7 +35,6 @@ class ThinkingFormat:
     opened_by: Literal["model", "template"]
     tokenizer: Any
     turn_end_ids: frozenset[int] = frozenset()
-    default_budget: int | None = None
 
     @cached_property
     def open_id(self) -> int:
@@ -96,7 +94,6 @@ class ThinkingFormat:
             "opened_by": self.opened_by,
             "stop_text": self.stop_text,
             "stop_ids": list(self.stop_ids),
-            "default_budget": self.default_budget,
         }
 
     def with_overrides(self, **overrides: Any) -> "ThinkingFormat":
@@ -115,7 +112,6 @@ def load_format(
     open: str | None = None,
     close: str | None = None,
     stop_text: str | None = None,
-    default_budget: int | None = None,
     turn_end_ids: frozenset[int] = frozenset(),
 ) -> ThinkingFormat:
     """Read a model's thinking format; arguments win over `thinking_format.json` in `folder`.
@@ -140,7 +136,6 @@ def load_format(
         opened_by="template" if _template_opens(tokenizer, open, chat_template) else "model",
         tokenizer=tokenizer,
         turn_end_ids=turn_end_ids | frozenset(i for i in [tokenizer.eos_token_id] if i is not None),
-        default_budget=default_budget,
     )
     # Encoding checks the tags and the stop text now rather than at the first cut.
     assert found.open_id != found.close_id

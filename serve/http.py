@@ -11,9 +11,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from serve.budget import RequestError, ThinkingBudget, normalise_request
-from serve.engine import STOP_TEXT_ARG, TRACKERS, Trackers
-from serve.formats import ThinkingFormat
+from serve.budget import RequestError, ThinkingBudget
+from serve.dialects import normalise_request
+from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
+from serve.trace import LiveThinking
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -35,7 +36,9 @@ async def thinking_format(request: Request) -> JSONResponse:
     """How the served model writes its thinking, and what is inserted at a cut."""
     state = request.app.state
     model = state.openai_serving_models.base_model_paths[0].name
-    return JSONResponse(state.engine_client.thinking_format.describe(model))
+    engine: ThinkingEngine = state.engine_client
+    described = engine.thinking_format.describe(model)
+    return JSONResponse({**described, "default_budget": engine.default_thinking.budget})
 
 
 class ThinkingMiddleware:
@@ -63,39 +66,37 @@ class ThinkingMiddleware:
             return
 
         route = ROUTES.get(path) or ("chat" if "messages" in body else "completions")
-        form: ThinkingFormat = scope["app"].state.engine_client.thinking_format
         try:
-            body = _engine_body(body, route, form)
+            body = _engine_body(body, route, scope["app"].state.engine_client)
         except RequestError as error:
             await _bad_request(error)(scope, receive, send)
             return
         raw = json.dumps(body).encode()
         headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
         scope = {**scope, "headers": [*headers, (b"content-length", str(len(raw)).encode())]}
-        trackers: Trackers = {}
-        token = TRACKERS.set(trackers)
-        reporter = _Reporter(route, max(1, body.get("n") or 1), trackers)
+        live = LiveThinking()
+        token = LIVE.set(live)
+        reporter = _Reporter(route, max(1, body.get("n") or 1), live)
         try:
             await self.app(scope, _replay(raw, receive), _Rewriter(send, reporter))
         finally:
-            TRACKERS.reset(token)
+            LIVE.reset(token)
 
 
-def _engine_body(body: dict[str, Any], route: str, form: ThinkingFormat) -> dict[str, Any]:
-    """The body that vLLM's handlers get: the budget in vLLM's own field, the stop text in `vllm_xargs`."""
+def _engine_body(body: dict[str, Any], route: str, engine: ThinkingEngine) -> dict[str, Any]:
+    """The body that vLLM's handlers get: what is asked of thinking travels in `vllm_xargs`."""
     kind = "completions" if route == "completions" else "chat"
-    budget, body = normalise_request(body, kind, form.default_budget)
-    if body.get("use_beam_search") and budget != ThinkingBudget():
+    asked, body = normalise_request(body, kind, engine.default_thinking)
+    if asked == ThinkingBudget():
+        return body
+    if body.get("use_beam_search"):
         raise RequestError(
             "use_beam_search",
             "use_beam_search is true; beam search has no thinking budget, so one of them must go",
         )
-    if budget.budget is not None:
-        body["thinking_token_budget"] = budget.budget
-    if budget.stop_text is not None:
-        form.encode_stop_text(budget.stop_text)
-        body["vllm_xargs"] = {**(body.get("vllm_xargs") or {}), STOP_TEXT_ARG: budget.stop_text}
-    return body
+    if asked.stop_text is not None:
+        engine.thinking_format.encode_stop_text(asked.stop_text)
+    return {**body, "vllm_xargs": {**(body.get("vllm_xargs") or {}), THINKING_ARG: asked.dumps()}}
 
 
 def _bad_request(error: RequestError) -> JSONResponse:
@@ -106,10 +107,10 @@ def _bad_request(error: RequestError) -> JSONResponse:
 class _Reporter:
     """Adds what the trackers know to response objects."""
 
-    def __init__(self, route: str, n: int, trackers: Trackers) -> None:
+    def __init__(self, route: str, n: int, live: LiveThinking) -> None:
         self.route = route
         self.n = n
-        self.trackers = trackers
+        self.trackers = live.trackers
 
     def annotate(self, payload: dict[str, Any]) -> None:
         """Add `thinking` to finished choices, `reasoning_content` to messages, exact counts to usage."""

@@ -80,8 +80,8 @@ def _serve(
             open=ours.thinking_open,
             close=ours.thinking_close,
             stop_text=ours.thinking_stop_text,
-            default_budget=ours.default_thinking_budget,
         )
+        engine.default_thinking = ours.default_thinking
         uvloop.run(_serve_until_signal(engine, args, sock))
     finally:
         engine.shutdown(timeout=config.shutdown_timeout)

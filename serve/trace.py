@@ -1,7 +1,8 @@
 """Counting thinking tokens in a prompt and in a growing reply. Pure: token ids in, decisions out."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from time import monotonic
 from typing import Literal
 
 from serve.formats import ThinkingFormat
@@ -63,8 +64,10 @@ class ThinkingTracker:
     """Follows the reply of one choice, token by token, and says where its budget ends.
 
     tokens: thinking tokens so far, over all blocks. in_block: the last token leaves a block open.
-    opened: there has been a block.
+    opened: there has been a block. on_stop: called by `stop`; set by who generates the choice.
     """
+
+    on_stop: Callable[[], None] | None = None
 
     def __init__(self, form: ThinkingFormat, state: PromptState, budget: int | None) -> None:
         self.form = form
@@ -122,6 +125,13 @@ class ThinkingTracker:
         self.cut = True
         self.inserted += inserted
 
+    def stop(self) -> bool:
+        """End the thinking of this choice now, on the client's wish; False if it has ended already."""
+        if self.on_stop is None:
+            return False
+        self.on_stop()
+        return True
+
     def finish(self, reason: str | None) -> ThinkingReport:
         """The report, once the reply has ended with vLLM's finish reason `reason`."""
         self._length = self.in_block and reason == "length"
@@ -136,3 +146,22 @@ class ThinkingTracker:
         elif self._disabled and self.tokens == 0:
             cause = "disabled"
         return ThinkingReport(cause, self.budget, self.tokens, self.inserted)
+
+
+@dataclass(eq=False, slots=True)
+class LiveThinking:
+    """The choices of one HTTP request while it runs.
+
+    arrival: when it came, on the monotonic clock; deadlines count from here.
+    trackers: by request id and index, as the engine sees them; filled when generation starts.
+    stop_asked: the client wants the answer now.
+    """
+
+    arrival: float = field(default_factory=monotonic)
+    trackers: dict[tuple[str, int], ThinkingTracker] = field(default_factory=dict)
+    stop_asked: bool = False
+
+    def stop(self) -> int:
+        """Ask for the answer now. Returns how many choices were still thinking."""
+        self.stop_asked = True
+        return sum(tracker.stop() for tracker in self.trackers.values())

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.budget import RequestError, ThinkingBudget, normalise_request
+from serve.budget import RequestError, ThinkingBudget
+from serve.dialects import normalise_request
 
 FIELDS = ["thinking_token_budget", "thinking_budget", "thinking.budget"]
 ROUTES = ["chat", "completions"]
+FIVE = ThinkingBudget(5)
 
 
 def with_field(name: str, value: Any) -> dict[str, Any]:
@@ -71,10 +73,10 @@ def test_enable_thinking() -> None:
 
 
 def test_server_default() -> None:
-    assert normalise_request({}, "chat", 5)[0].budget == 5
-    assert normalise_request({"enable_thinking": True}, "chat", 5)[0].budget == 5
-    assert normalise_request({"thinking_budget": 9}, "chat", 5)[0].budget == 9
-    assert normalise_request({"thinking_budget": -1}, "chat", 5)[0].budget is None
+    assert normalise_request({}, "chat", FIVE)[0].budget == 5
+    assert normalise_request({"enable_thinking": True}, "chat", FIVE)[0].budget == 5
+    assert normalise_request({"thinking_budget": 9}, "chat", FIVE)[0].budget == 9
+    assert normalise_request({"thinking_budget": -1}, "chat", FIVE)[0].budget is None
 
 
 def test_body_is_not_modified() -> None:
