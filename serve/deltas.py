@@ -1,6 +1,6 @@
 """Pieces of a reply: what a segment's outputs add, and the outputs of the caller's request they add up to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vllm.logprobs import Logprob
@@ -9,13 +9,12 @@ from vllm.outputs import CompletionOutput, RequestOutput
 
 @dataclass(slots=True)
 class Delta:
-    """What one engine output adds to a choice."""
+    """What one engine output adds to a choice. source: an output of its request, if there is one yet."""
 
     token_ids: list[int]
     text: str
     logprobs: list[dict[int, Logprob]] | None
-    cumulative_logprob: float | None
-    source: RequestOutput
+    source: RequestOutput | None
     finish_reason: str | None = None
     stop_reason: int | str | None = None
 
@@ -30,20 +29,30 @@ def delta_of(output: RequestOutput) -> Delta:
         token_ids=list(choice.token_ids),
         text=choice.text,
         logprobs=None if choice.logprobs is None else list(choice.logprobs),
-        cumulative_logprob=choice.cumulative_logprob,
         source=output,
         finish_reason=choice.finish_reason,
         stop_reason=choice.stop_reason,
     )
 
 
-def truncate(delta: Delta, length: int, text: str) -> None:
-    """Keep the first `length` tokens of a delta, whose text is `text`, and let the reply go on."""
-    delta.token_ids = delta.token_ids[:length]
-    delta.text = text
-    if delta.logprobs is not None:
-        delta.logprobs = delta.logprobs[:length]
-    delta.finish_reason = delta.stop_reason = None
+def split(delta: Delta, length: int, text: str) -> tuple[Delta, Delta]:
+    """The first `length` tokens of a delta, whose text is `text`, and the rest, which has its end."""
+    ids, logprobs = delta.token_ids, delta.logprobs
+    head = replace(
+        delta,
+        token_ids=ids[:length],
+        text=text,
+        logprobs=None if logprobs is None else logprobs[:length],
+        finish_reason=None,
+        stop_reason=None,
+    )
+    rest = replace(
+        delta,
+        token_ids=ids[length:],
+        text=delta.text[len(text) :],
+        logprobs=None if logprobs is None else logprobs[length:],
+    )
+    return head, rest
 
 
 def empty_output(index: int) -> CompletionOutput:
@@ -62,7 +71,7 @@ def add_to(output: CompletionOutput, delta: Delta) -> None:
 
 
 def request_output(
-    source: RequestOutput,
+    source: RequestOutput | None,
     prompt: dict[str, Any],
     request_id: str,
     outputs: list[CompletionOutput],
@@ -73,11 +82,11 @@ def request_output(
         request_id=request_id,
         prompt=prompt.get("prompt"),
         prompt_token_ids=prompt["prompt_token_ids"],
-        prompt_logprobs=source.prompt_logprobs,
+        prompt_logprobs=source and source.prompt_logprobs,
         outputs=outputs,
         finished=finished,
-        metrics=source.metrics,
-        lora_request=source.lora_request,
-        num_cached_tokens=source.num_cached_tokens,
-        num_cache_creation_tokens=source.num_cache_creation_tokens,
+        metrics=source and source.metrics,
+        lora_request=source and source.lora_request,
+        num_cached_tokens=source and source.num_cached_tokens,
+        num_cache_creation_tokens=source and source.num_cache_creation_tokens,
     )

@@ -1,78 +1,91 @@
 """`ThinkingEngine`: vLLM's `AsyncLLM` with thinking budgets that are exact to the token.
 
-A reply is generated in *segments*, each an ordinary vLLM request. The first is the request itself; a
-`ThinkingTracker` watches its tokens. If thinking ends within the budget nothing more happens: a natural
-finish is one unaltered vLLM request. At the first token that the budget forbids the segment is dropped from
-that token on, and the next one starts from prompt + kept tokens + early-stop text, all as token ids; the
-prefix is in the KV cache, so that costs one short prefill. The caller sees one continuous stream.
-
-A request whose answer has stop strings gets a segment for its thinking (up to the close tag, without them)
-and one for its answer.
+A request that limits nothing is one unaltered vLLM request, only watched. A request with limits is generated
+by one `LimitedChoice` for each of its choices: the first segment is the request itself, and if thinking ends
+within the limits nothing more happens. The caller sees one continuous stream.
 
 Nothing runs inside the model's sampling, so one code path is exact for every backend, runner and parallelism.
 """
 
 import copy
-import random
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from vllm.logprobs import Logprob
-from vllm.outputs import RequestOutput
+from vllm.exceptions import VLLMValidationError
+from vllm.logger import init_logger
+from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.utils.async_utils import merge_async_iterators
-from vllm.v1.engine import EngineCoreRequest
-from vllm.v1.engine.async_llm import AsyncLLM
-from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
-from serve.budget import ThinkingBudget
-from serve.deltas import Delta, add_to, delta_of, empty_output, request_output, stopped_by_token, truncate
+from serve.budget import ConfidentStop, ThinkingBudget
+from serve.choice import LimitedChoice, with_barred
+from serve.deltas import add_to, empty_output, request_output, stopped_by_token
 from serve.formats import ThinkingFormat, load_format
-from serve.trace import LiveThinking, ThinkingTracker, prompt_state
+from serve.grants import grant
+from serve.interrupts import Interrupted, InterruptibleLLM, Partial
+from serve.pace import Pace
+from serve.stops import SentenceEnds
+from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
+
+logger = init_logger(__name__)
 
 THINKING_ARG = "thinking"
 """Member of `SamplingParams.extra_args` with the request's `ThinkingBudget` as JSON."""
-
-BARRED = -100.0
-"""Logit bias of an open tag that may not be written again."""
 
 LIVE: ContextVar[LiveThinking | None] = ContextVar("live_thinking", default=None)
 """Where `generate` leaves the trackers of its choices, if the caller has set it."""
 
 
 @dataclass(slots=True)
-class Choice:
-    """One choice of a budgeted request, and what is the same for all its segments."""
+class Shown:
+    """What the caller has seen of a watched choice."""
 
-    index: int
+    token_ids: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A request: vLLM's arguments without ours, and one tracker for each choice.
+
+    max_tokens: most tokens of a choice. options: further arguments of `generate`.
+    """
+
     prompt: dict[str, Any]
     params: SamplingParams
     request_id: str
-    tracker: ThinkingTracker
+    options: dict[str, Any]
+    asked: ThinkingBudget
+    trackers: list[ThinkingTracker]
     stop_ids: tuple[int, ...]
     max_tokens: int
-    options: dict[str, Any]
 
 
-class ThinkingEngine(AsyncLLM):
+class ThinkingEngine(InterruptibleLLM):
     """`AsyncLLM` whose `generate` honours thinking budgets.
 
     A request asks by `extra_args["thinking"]`, a `ThinkingBudget` as JSON, or by vLLM's own
-    `SamplingParams.thinking_token_budget`. `default_thinking` is for HTTP requests that ask for nothing.
-    Each finished `CompletionOutput` carries its `ThinkingReport` as `.thinking`.
+    `SamplingParams.thinking_token_budget`. Each finished `CompletionOutput` carries its `ThinkingReport` as
+    `.thinking`.
+    default_thinking: for HTTP requests that ask for nothing. on_finish: called with each finished choice.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._next_rank = count()
         self._form: ThinkingFormat | None = None
+        self._sentence_ends: SentenceEnds | None = None
         self.default_thinking = ThinkingBudget()
+        self.on_finish: Callable[[ThinkingTracker], None] | None = None
+        self.pace = Pace()
 
     @property
     def thinking_format(self) -> ThinkingFormat:
@@ -84,253 +97,48 @@ class ThinkingEngine(AsyncLLM):
     @thinking_format.setter
     def thinking_format(self, form: ThinkingFormat) -> None:
         self._form = form
+        self._sentence_ends = None
 
     async def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncGenerator[RequestOutput, None]:
-        """As `AsyncLLM.generate`. Raises ValueError for a budget on a prompt without token ids."""
-        form = self.thinking_format
-        params, budget, stop_ids = self._take_budget(sampling_params)
+        """As `AsyncLLM.generate`.
+
+        Raises VLLMValidationError for a budget on a prompt without token ids, or without room for an answer.
+        """
+        params, asked = self._take_asked(sampling_params)
         prompt = await self._with_ids(prompt)
         ids = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
         if ids is None or prompt["type"] not in ("token", "multimodal"):
-            if budget is not None:
-                raise ValueError("thinking_token_budget needs a prompt that is text or token ids")
+            if asked != ThinkingBudget():
+                raise VLLMValidationError(
+                    "a thinking budget needs a prompt that is text or token ids", parameter="thinking"
+                )
             async for output in super().generate(prompt, params, request_id, **options):
                 yield output
             return
-
-        if budget == 0:
-            prompt = self._thinking_off(prompt)
-            ids = prompt["prompt_token_ids"]
-            params = self._bar_open_tag(params)
-        state = prompt_state(ids, form)
-        trackers = [ThinkingTracker(form, state, budget) for _ in range(params.n)]
-        if (live := LIVE.get()) is not None:
-            live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
-
-        room = self.model_config.max_model_len - len(ids)
-        max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
-        # Thinking that ends with the reply needs no cut: the budget cannot bind.
-        if not budget or budget + (state != "thinking") >= max_tokens:
-            stream = self._watched(prompt, params, request_id, trackers, options)
-        else:
-            choices = [
-                Choice(
-                    index=index,
-                    prompt=prompt,
-                    params=self._choice_params(params, index),
-                    request_id=request_id if params.n == 1 else f"{request_id}.{index}",
-                    tracker=tracker,
-                    stop_ids=stop_ids,
-                    max_tokens=max_tokens,
-                    options=self._pin_rank(options),
-                )
-                for index, tracker in enumerate(trackers)
-            ]
-            stream = self._joined(choices, request_id, params.output_kind)
+        job = self._job(prompt, params, request_id, asked, options)
+        stream = self._limited(job) if self._can_bind(job) else self._watched(job)
+        if (live := LIVE.get()) is not None and live.stop_asked:
+            for tracker in job.trackers:
+                tracker.stop()
         async with aclosing(stream):
             async for output in stream:
                 yield output
 
-    # -- one vLLM request, only watched ----------------------------------------------------------------------
+    # -- what a request gets ---------------------------------------------------------------------------------
 
-    async def _watched(
-        self,
-        prompt: dict[str, Any],
-        params: SamplingParams,
-        request_id: str,
-        trackers: list[ThinkingTracker],
-        options: dict[str, Any],
-    ) -> AsyncGenerator[RequestOutput, None]:
-        """The request as it is, with reports."""
-        seen = [0] * len(trackers)
-        delta = params.output_kind == RequestOutputKind.DELTA
-        async with aclosing(super().generate(prompt, params, request_id, **options)) as stream:
-            async for output in stream:
-                for choice in output.outputs:
-                    tracker = trackers[choice.index]
-                    new = choice.token_ids if delta else choice.token_ids[seen[choice.index] :]
-                    seen[choice.index] += len(new)
-                    tracker.feed(new, stopped=stopped_by_token(choice))
-                    if choice.finish_reason is not None:
-                        choice.thinking = tracker.finish(choice.finish_reason)
-                yield output
-
-    # -- budgeted choices ------------------------------------------------------------------------------------
-
-    async def _joined(
-        self, choices: list[Choice], request_id: str, kind: RequestOutputKind
-    ) -> AsyncGenerator[RequestOutput, None]:
-        """The choices' deltas as one stream of the caller's output kind."""
-        totals = [empty_output(choice.index) for choice in choices]
-        open_choices = len(choices)
-        # With vLLM's merge the streams of all choices are closed when this one is.
-        async with aclosing(merge_async_iterators(*map(self._segments, choices))) as merged:
-            async for index, delta in merged:
-                total = totals[index]
-                shown = empty_output(index) if kind == RequestOutputKind.DELTA else total
-                add_to(shown, delta)
-                if kind != RequestOutputKind.DELTA:
-                    shown = copy.copy(total)
-                if delta.finish_reason is not None:
-                    open_choices -= 1
-                    shown.finish_reason = total.finish_reason = delta.finish_reason
-                    shown.stop_reason = total.stop_reason = delta.stop_reason
-                    report = choices[index].tracker.finish(delta.finish_reason)
-                    shown.thinking = total.thinking = report
-                outputs = [shown]
-                if kind == RequestOutputKind.FINAL_ONLY:
-                    if open_choices:
-                        continue
-                    outputs = totals
-                yield request_output(
-                    delta.source, choices[index].prompt, request_id, outputs, open_choices == 0
-                )
-
-    async def _segments(self, choice: Choice) -> AsyncGenerator[Delta, None]:
-        """Deltas of one choice: think until the budget forbids a token, insert, answer."""
-        tracker, params = choice.tracker, choice.params
-        reply: list[int] = []
-        barred = False
-        for number in count():
-            prompt, segment = self._segment(choice, reply, number, barred)
-            kept: list[int] = []
-            text = ""
-            limit: int | None = None
-            async with aclosing(super().generate(prompt, segment.params, **segment.options)) as stream:
-                async for output in stream:
-                    delta = delta_of(output)
-                    limit = tracker.feed(
-                        delta.token_ids,
-                        stopped=stopped_by_token(output.outputs[0]),
-                        until_open=_has_stops(params),
-                    )
-                    if limit is not None:
-                        break
-                    closed = segment.thinks and delta.stop_reason == self.thinking_format.close_id
-                    if closed:
-                        # The segment ended at the close tag only so that the answer gets its stop strings.
-                        delta.text += self.thinking_format.close
-                        delta.finish_reason = delta.stop_reason = None
-                        if len(reply) + len(delta.token_ids) >= choice.max_tokens:
-                            delta.finish_reason = "length"
-                    reply += delta.token_ids
-                    kept += delta.token_ids
-                    text += delta.text
-                    yield delta
-                    if delta.finish_reason is not None:
-                        return
-            if limit is None:
-                continue
-
-            # What comes before the forbidden token stays, or an open tag whose block needs its own segment.
-            kept += delta.token_ids[:limit]
-            reply += delta.token_ids[:limit]
-            truncate(delta, limit, self._text(prompt, kept, segment.params)[len(text) :])
-            room = choice.max_tokens - len(reply)
-            if tracker.spent:
-                barred = True
-                if tracker.in_block:
-                    room -= len(choice.stop_ids)
-                    if room > 0:
-                        self._insert(delta, choice.stop_ids, params)
-                        reply += choice.stop_ids
-                        tracker.close(len(choice.stop_ids))
-            if room <= 0:
-                delta.finish_reason = "length"
-            if delta.token_ids or delta.finish_reason:
-                yield delta
-            if delta.finish_reason:
-                return
-
-    def _segment(
-        self, choice: Choice, reply: list[int], number: int, barred: bool
-    ) -> tuple[dict[str, Any], "_Segment"]:
-        """The vLLM request that continues `reply`."""
-        tracker = choice.tracker
-        params = copy.copy(choice.params)
-        options = dict(
-            choice.options, request_id=f"{choice.request_id}.{number}" if number else choice.request_id
-        )
-        prompt = dict(choice.prompt, prompt_token_ids=[*choice.prompt["prompt_token_ids"], *reply])
-        params.max_tokens = choice.max_tokens - len(reply)
-        if params.output_kind != RequestOutputKind.FINAL_ONLY:
-            params.output_kind = RequestOutputKind.DELTA
-        elif not barred:
-            # Nobody reads the tokens before the decision: ask for the first, then the one past the budget.
-            params.output_kind = RequestOutputKind.DELTA
-            params.stream_interval = max(1, tracker.left + (not tracker.in_block))
-
-        thinks = tracker.in_block and _has_stops(params)
-        if thinks:
-            params.stop = []
-            params.stop_token_ids = [self.thinking_format.close_id]
-            params._all_stop_token_ids = set(params.stop_token_ids)
-            params.structured_outputs = None
-            params.min_tokens = 0
-        if number:
-            params.min_tokens = max(0, params.min_tokens - len(reply))
-            params.prompt_logprobs = None
-            if params.seed is not None:
-                params.seed = random.Random(f"{choice.params.seed}/{number}").getrandbits(63)
-            if barred:
-                params = self._bar_open_tag(params)
-            if not tracker.in_block:
-                options["reasoning_ended"] = True
-            if self.scheduler_config.policy == "priority":
-                # Ahead of new requests: its prefix is in the cache now.
-                options["priority"] = options.get("priority", 0) - 1
-        return prompt, _Segment(params, options, thinks)
-
-    def _insert(self, delta: Delta, ids: tuple[int, ...], params: SamplingParams) -> None:
-        """Add inserted ids to a delta; their log-probability is 0, as they were not chosen."""
-        delta.token_ids += ids
-        if params.detokenize:
-            delta.text += self.thinking_format.decode(ids, skip_special_tokens=params.skip_special_tokens)
-        if delta.logprobs is not None:
-            delta.logprobs += [
-                {i: Logprob(0.0, decoded_token=self.thinking_format.decode((i,), skip_special_tokens=False))}
-                for i in ids
-            ]
-
-    def _text(self, prompt: dict[str, Any], token_ids: list[int], params: SamplingParams) -> str:
-        """Text of a segment's first tokens; a character that they leave incomplete is left out."""
-        if not params.detokenize:
-            return ""
-        request = EngineCoreRequest(
-            request_id="",
-            prompt_token_ids=prompt["prompt_token_ids"],
-            mm_features=None,
-            sampling_params=params,
-            pooling_params=None,
-            arrival_time=0.0,
-            lora_request=None,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        detokenizer = IncrementalDetokenizer.from_new_request(self.renderer.tokenizer, request)
-        detokenizer.update(token_ids, stop_terminated=False)
-        return detokenizer.get_next_output_text(finished=True, delta=False)
-
-    # -- requests --------------------------------------------------------------------------------------------
-
-    def _take_budget(self, params: SamplingParams) -> tuple[SamplingParams, int | None, tuple[int, ...]]:
-        """The parameters for vLLM, without ours, and the budget and early-stop ids."""
+    def _take_asked(self, params: SamplingParams) -> tuple[SamplingParams, ThinkingBudget]:
+        """The parameters for vLLM, without ours, and what they ask."""
         extra = dict(params.extra_args or {})
-        asked = extra.pop(THINKING_ARG, None)
-        form = self.thinking_format
-        if asked is None and params.thinking_token_budget is None:
-            return params, None, form.stop_ids
-        thinking = (
-            ThinkingBudget(params.thinking_token_budget) if asked is None else ThinkingBudget.loads(asked)
-        )
-        stop_ids = form.stop_ids if thinking.stop_text is None else form.encode_stop_text(thinking.stop_text)
-        budget = thinking.budget
+        text = extra.pop(THINKING_ARG, None)
+        if text is None and params.thinking_token_budget is None:
+            return params, ThinkingBudget()
+        asked = ThinkingBudget(params.thinking_token_budget) if text is None else ThinkingBudget.loads(text)
         params = copy.copy(params)
         params.thinking_token_budget = None
         params.extra_args = extra or None
-        return params, budget, stop_ids
+        return params, asked
 
     async def _with_ids(self, prompt: Any) -> Any:
         """A raw prompt (text or ids) rendered to vLLM's engine input; others as they are."""
@@ -338,6 +146,52 @@ class ThinkingEngine(AsyncLLM):
             parsed = parse_model_prompt(self.model_config, prompt)
             (prompt,) = await self.renderer.render_cmpl_async([parsed], self.renderer.default_cmpl_tok_params)
         return prompt
+
+    def _job(
+        self,
+        prompt: dict[str, Any],
+        params: SamplingParams,
+        request_id: str,
+        asked: ThinkingBudget,
+        options: dict[str, Any],
+    ) -> Job:
+        """The request with the budget it gets; its trackers are registered."""
+        form, live = self.thinking_format, LIVE.get()
+        stop_ids = form.stop_ids if asked.stop_text is None else form.encode_stop_text(asked.stop_text)
+        state = prompt_state(prompt["prompt_token_ids"], form)
+        room = self.model_config.max_model_len - len(prompt["prompt_token_ids"])
+        granted = grant(
+            asked,
+            max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
+            room=room,
+            overhead=(state != "thinking") + len(stop_ids),
+        )
+        if granted.budget == 0:
+            prompt = self._thinking_off(prompt)
+            params = with_barred(params, form.open_id)
+            state = prompt_state(prompt["prompt_token_ids"], form)
+            room = self.model_config.max_model_len - len(prompt["prompt_token_ids"])
+            if room < 1:
+                raise VLLMValidationError(
+                    f"the prompt leaves {room} tokens of the context of {self.model_config.max_model_len}; "
+                    "it must leave at least one for the answer, after thinking is turned off",
+                    parameter="messages",
+                )
+        trackers = [
+            ThinkingTracker(
+                form,
+                state,
+                asked,
+                granted,
+                arrival=None if live is None else live.arrival,
+                sentence_ends=self._ends_of_sentences() if asked.soft else None,
+            )
+            for _ in range(params.n)
+        ]
+        if live is not None:
+            live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
+        max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
+        return Job(prompt, params, request_id, options, asked, trackers, stop_ids, max_tokens)
 
     def _thinking_off(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """The prompt with thinking closed, by the empty block unless its template has done so."""
@@ -349,18 +203,198 @@ class ThinkingEngine(AsyncLLM):
             return dict(prompt, prompt_token_ids=[*prompt["prompt_token_ids"], *form.empty_block_ids])
         return prompt
 
-    def _bar_open_tag(self, params: SamplingParams) -> SamplingParams:
-        params = copy.copy(params)
-        params.logit_bias = {**(params.logit_bias or {}), self.thinking_format.open_id: BARRED}
-        return params
+    def _can_bind(self, job: Job) -> bool:
+        """Whether a limit of the request can change its reply."""
+        asked, tracker = job.asked, job.trackers[0]
+        budget = tracker.grant.budget
+        if budget == 0:
+            return False
+        # Thinking that ends with the reply needs no cut.
+        within = budget is not None and budget + (not tracker.in_block) < job.max_tokens
+        return within or tracker.judges_tokens or asked.deadline is not None
 
-    def _choice_params(self, params: SamplingParams, index: int) -> SamplingParams:
-        """Parameters of one choice, seeded as vLLM seeds the choices of n > 1."""
-        params = copy.copy(params)
+    def _ends_of_sentences(self) -> SentenceEnds:
+        if self._sentence_ends is None:
+            self._sentence_ends = SentenceEnds(self.thinking_format)
+        return self._sentence_ends
+
+    # -- one vLLM request, only watched ----------------------------------------------------------------------
+
+    async def _watched(self, job: Job) -> AsyncGenerator[RequestOutput, None]:
+        """The request as it is, with reports; if the client wants the answer now, its choices go on alone."""
+        delta = job.params.output_kind == RequestOutputKind.DELTA
+        shown = [Shown() for _ in job.trackers]
+        wanting: set[int] = set()
+        for index, tracker in enumerate(job.trackers):
+            tracker.on_stop = self._stopper(job, index, shown[index], wanting)
+        stream = self.generate_interruptible(job.prompt, job.params, job.request_id, **job.options)
+        try:
+            async with aclosing(stream) as outputs:
+                async for output in outputs:
+                    for choice in output.outputs:
+                        tracker, seen = job.trackers[choice.index], shown[choice.index]
+                        new = choice.token_ids if delta else choice.token_ids[len(seen.token_ids) :]
+                        tracker.feed(new, stopped=stopped_by_token(choice))
+                        seen.token_ids += new
+                        if not delta:
+                            seen.texts.clear()
+                        seen.texts.append(choice.text)
+                        seen.finished = choice.finish_reason is not None
+                        if choice.finish_reason is not None:
+                            choice.thinking = self._finish(tracker, choice.finish_reason, output.metrics)
+                    yield output
+        except Interrupted as interruption:
+            stopped = interruption
+        else:
+            return
+        async with aclosing(self._resumed(job, shown, stopped, wanting)) as outputs:
+            async for output in outputs:
+                yield output
+
+    def _stopper(self, job: Job, index: int, shown: Shown, wanting: set[int]) -> Callable[[], bool]:
+        """What interrupts the watched request if its choice `index` is thinking, and notes who wanted it."""
+        form, tracker = self.thinking_format, job.trackers[index]
+
+        def stop() -> bool:
+            if shown.finished or index in wanting:
+                return False
+            partial = self.partial(job.request_id).get(index)
+            unread = [] if partial is None else partial.token_ids[len(shown.token_ids) :]
+            tags = [token for token in unread if token in (form.open_id, form.close_id)]
+            thinking = tags[-1] == form.open_id if tags else tracker.in_block
+            if not (thinking or (tracker.untouched and not unread)):
+                return False
+            if not wanting and not self.interrupt(job.request_id):
+                return False
+            wanting.add(index)
+            return True
+
+        return stop
+
+    async def _resumed(
+        self, job: Job, shown: list[Shown], stopped: Interrupted, wanting: set[int]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """The rest of an interrupted request, choice by choice."""
+        totals = [empty_output(index) for index in range(len(shown))]
+        for output in stopped.finished:
+            assert output.finish_reason is not None
+            tracker = job.trackers[output.index]
+            tracker.feed(output.token_ids, stopped=stopped_by_token(output))
+            output.thinking = self._finish(tracker, output.finish_reason, None)
+            totals[output.index] = output
+            shown[output.index].finished = True
+        choices = []
+        for index, (seen, total) in enumerate(zip(shown, totals, strict=True)):
+            if not seen.finished:
+                text = "".join(seen.texts)
+                total.token_ids, total.text = list(seen.token_ids), text
+                choice = self._choice(job, index)
+                unshown = stopped.partial.get(index, Partial([], None)).after(len(seen.token_ids))
+                choice.resume(seen.token_ids, text, unshown, stop=index in wanting)
+                choices.append(choice)
+        async with aclosing(self._joined(job, choices, totals)) as outputs:
+            async for output in outputs:
+                yield output
+
+    # -- requests with limits --------------------------------------------------------------------------------
+
+    def _limited(self, job: Job) -> AsyncGenerator[RequestOutput, None]:
+        choices = [self._choice(job, index) for index in range(job.params.n)]
+        return self._joined(job, choices, [empty_output(index) for index in range(job.params.n)])
+
+    def _choice(self, job: Job, index: int) -> LimitedChoice:
+        form = self.thinking_format
+        params = copy.copy(job.params)
         params.n = 1
         if params.seed is not None:
-            params.seed += index
-        return params
+            params.seed += index  # as vLLM seeds the choices of n > 1
+        return LimitedChoice(
+            self,
+            index,
+            job.prompt,
+            params,
+            job.request_id if job.params.n == 1 else f"{job.request_id}.{index}",
+            job.trackers[index],
+            stop_ids=job.stop_ids,
+            wait_ids=form.encode_wait_text(job.asked.wait_text) if job.asked.min_tokens else (),
+            max_tokens=job.max_tokens,
+            options=self._pin_rank(job.options),
+        )
+
+    async def _joined(
+        self, job: Job, choices: list[LimitedChoice], totals: list[CompletionOutput]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """The choices' pieces as one stream of the caller's output kind. totals: what each begins with."""
+        kind = job.params.output_kind
+        delta = kind == RequestOutputKind.DELTA
+        running = {choice.index: choice for choice in choices}
+        # With vLLM's merge the streams of all choices are closed when this one is.
+        streams = merge_async_iterators(*(choice.deltas() for choice in choices))
+        async with aclosing(streams) as merged:
+            async for position, piece in merged:
+                choice = choices[position]
+                shown = empty_output(choice.index) if delta else totals[choice.index]
+                add_to(shown, piece)
+                if piece.finish_reason is not None:
+                    del running[choice.index]
+                    metrics = None if piece.source is None else piece.source.metrics
+                    shown.finish_reason, shown.stop_reason = piece.finish_reason, piece.stop_reason
+                    shown.thinking = self._finish(choice.tracker, piece.finish_reason, metrics)
+                if kind == RequestOutputKind.FINAL_ONLY and running:
+                    continue
+                outputs = totals if kind == RequestOutputKind.FINAL_ONLY else [copy.copy(shown)]
+                yield request_output(piece.source, job.prompt, job.request_id, outputs, not running)
+
+    def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
+        """The report of a finished choice, which also tells the next one how long an answer takes."""
+        report = tracker.finish(reason)
+        self.pace.observe_answer(tracker.answer_tokens)
+        if metrics is not None and metrics.num_generation_tokens > 1:
+            spent = metrics.last_token_ts - metrics.first_token_ts
+            self.pace.observe_step(spent / (metrics.num_generation_tokens - 1))
+        if self.on_finish is not None:
+            self.on_finish(tracker)
+        return report
+
+    # -- for LimitedChoice -----------------------------------------------------------------------------------
+
+    def note_wait(self, tracker: ThinkingTracker, cut_at: float, metrics: Any) -> None:
+        """Note when the first token after a cut at `cut_at` was there; vLLM's clock is the monotonic one."""
+        if metrics is not None:
+            tracker.answer_wait = max(0.0, metrics.first_token_ts - cut_at)
+            self.pace.observe_wait(tracker.answer_wait)
+
+    def ahead_of_new(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options for a request whose prefix is in the cache now: it goes ahead of new ones."""
+        if not self.vllm_config.cache_config.enable_prefix_caching:
+            logger.warning_once("prefix caching is off: each cut computes its whole prefix again")
+        if self.scheduler_config.policy != "priority":
+            return options
+        return dict(options, priority=options.get("priority", 0) - 1)
+
+    async def probe(self, choice: LimitedChoice, confident: ConfidentStop) -> tuple[list[int], float]:
+        """The greedy answer from a choice's thinking so far, and the geometric mean of its probabilities."""
+        form = self.thinking_format
+        ids = [*choice.prompt["prompt_token_ids"], *choice.reply, *choice.stop_ids]
+        ids += form.encode(confident.induce)
+        room = self.model_config.max_model_len - len(ids)
+        if room < 1:
+            return [], 0.0
+        params = SamplingParams(
+            temperature=0.0,
+            max_tokens=min(confident.tokens, room),
+            logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        options = dict(self.ahead_of_new(choice.options), reasoning_ended=True)
+        request_id = f"{choice.request_id}.probe{choice.tracker.probes}"
+        prompt = dict(choice.prompt, prompt_token_ids=ids)
+        (output,) = [o async for o in super().generate(prompt, params, request_id, **options)]
+        (answer,) = output.outputs
+        entries = zip(answer.token_ids, answer.logprobs, strict=True)
+        mean = sum(entry[token].logprob for token, entry in entries) / len(answer.token_ids)
+        return list(answer.token_ids), math.exp(mean)
 
     def _pin_rank(self, options: dict[str, Any]) -> dict[str, Any]:
         """One data-parallel rank for all segments of a choice, so that its prefix is in that rank's cache."""
@@ -368,17 +402,3 @@ class ThinkingEngine(AsyncLLM):
         if ranks > 1 and options.get("data_parallel_rank") is None:
             return dict(options, data_parallel_rank=next(self._next_rank) % ranks)
         return options
-
-
-@dataclass(slots=True)
-class _Segment:
-    """A vLLM request; `thinks` if it must end at the close tag."""
-
-    params: SamplingParams
-    options: dict[str, Any]
-    thinks: bool
-
-
-def _has_stops(params: SamplingParams) -> bool:
-    """Whether something but the end of a turn ends the answer. It must not end thinking."""
-    return bool(params.stop or params.stop_token_ids)

@@ -52,12 +52,12 @@ class ThinkingFormat:
     @cached_property
     def empty_block_ids(self) -> tuple[int, ...]:
         """The empty block that turns thinking off, as Qwen3's template writes it."""
-        return self._encode(f"{self.open}\n\n{self.close}\n\n")
+        return self.encode(f"{self.open}\n\n{self.close}\n\n")
 
     @cached_property
     def close_block_ids(self) -> tuple[int, ...]:
         """What closes a block that the prompt has opened."""
-        return self._encode(f"\n{self.close}\n\n")
+        return self.encode(f"\n{self.close}\n\n")
 
     def encode_stop_text(self, text: str) -> tuple[int, ...]:
         """Token ids of an early-stop text.
@@ -70,13 +70,23 @@ class ThinkingFormat:
                 "thinking.stop_text",
                 f"thinking.stop_text is {text!r}; it must hold the closing tag {self.close!r} exactly once",
             )
-        ids = self._encode(text)
+        ids = self.encode(text)
         others = [i for i in ids if i in self.tokenizer.added_tokens_decoder and i != self.close_id]
         if others:
             names = ", ".join(repr(str(self.tokenizer.added_tokens_decoder[i])) for i in others)
             raise RequestError(
                 "thinking.stop_text",
                 f"thinking.stop_text is {text!r}; its one control token must be {self.close!r}, not {names}",
+            )
+        return ids
+
+    def encode_wait_text(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text that makes thinking go on. Raises RequestError for one with control tokens."""
+        ids = self.encode(text)
+        if not ids or any(i in self.tokenizer.added_tokens_decoder for i in ids):
+            raise RequestError(
+                "thinking.wait_text",
+                f"thinking.wait_text is {text!r}; it must be text without control tokens, such as 'Wait'",
             )
         return ids
 
@@ -100,7 +110,7 @@ class ThinkingFormat:
         """The same format with the given members that are not None."""
         return replace(self, **{name: value for name, value in overrides.items() if value is not None})
 
-    def _encode(self, text: str) -> tuple[int, ...]:
+    def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
 

@@ -1,32 +1,73 @@
-"""Counting thinking tokens in a prompt and in a growing reply. Pure: token ids in, decisions out."""
+"""Counting thinking tokens in a prompt and in a growing reply. Token ids in, decisions out."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
 from typing import Literal
 
+from serve.budget import ThinkingBudget
 from serve.formats import ThinkingFormat
+from serve.grants import Grant, LoweredBy
+from serve.stops import CycleDetector, SentenceEnds
 
-StopCause = Literal["natural", "budget", "length", "disabled"]
+StopCause = Literal[
+    "natural", "budget", "deadline", "soft", "loop", "confident", "client", "length", "disabled"
+]
 PromptState = Literal["fresh", "thinking", "answering", "disabled"]
+Action = Literal["cut", "wait", "bar", "split", "probe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Where a reply cannot simply go on: its next `keep` tokens stay, and then `action` is due.
+
+    cut: thinking stops here. wait: thinking ended too early and must go on. bar: an open tag may not follow.
+    split: a block has been opened. probe: it is time to try the answer.
+    """
+
+    keep: int
+    action: Action
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingReport:
     """How the thinking of one choice went.
 
-    stop_cause: why it ended. budget: what was asked; None is no limit.
+    stop_cause: why it ended. budget: what was in force; None is no limit.
     tokens: generated after an open tag and before its close tag.
-    inserted_tokens: inserted at the cut, part of the reply but not generated.
+    inserted_tokens: inserted into the reply, not generated. blocks: how many there were.
+    seconds: from the request's arrival to the end of this choice.
+    The rest is told only of what was in force: requested_budget and lowered_by when the budget is less than
+    asked; effort, and whether its budget was measured on this model; deadline in seconds and whether it was
+    missed; probes and probe_tokens (generated, but not in the reply); waits: how often an early end of
+    thinking was refused.
     """
 
     stop_cause: StopCause
     budget: int | None
     tokens: int
     inserted_tokens: int
+    blocks: int
+    seconds: float
+    requested_budget: int | None = None
+    lowered_by: LoweredBy | None = None
+    effort: str | None = None
+    calibrated: bool | None = None
+    deadline: float | None = None
+    deadline_missed: bool | None = None
+    probes: int | None = None
+    probe_tokens: int | None = None
+    waits: int | None = None
 
-    def as_dict(self) -> dict[str, str | int | None]:
-        return asdict(self)
+    def as_dict(self) -> dict[str, str | int | float | None]:
+        members = asdict(self)
+        lowered = self.lowered_by is not None
+        optional = list(members)[list(members).index("requested_budget") :]
+        return {
+            name: value
+            for name, value in members.items()
+            if name not in optional or value is not None or (lowered and name == "requested_budget")
+        }
 
 
 def prompt_state(prompt_ids: Sequence[int], form: ThinkingFormat) -> PromptState:
@@ -61,91 +102,186 @@ def _is_blank(reversed_ids: list[int], form: ThinkingFormat) -> bool:
 
 
 class ThinkingTracker:
-    """Follows the reply of one choice, token by token, and says where its budget ends.
+    """Follows the reply of one choice, token by token, and says where its thinking must stop.
 
+    asked, grant: what the request asks, and the budget it gets. arrival: when it came, on the monotonic
+        clock.
+    sentence_ends: needed only where `asked.soft` is.
     tokens: thinking tokens so far, over all blocks. in_block: the last token leaves a block open.
-    opened: there has been a block. on_stop: called by `stop`; set by who generates the choice.
+    blocks: how many have been opened. answer_tokens: generated outside of blocks.
+    cut_cause: why thinking was cut, if it was. answer_wait: seconds from the cut to the first answer token.
+    on_stop: called by `stop`; set by who generates the choice.
     """
 
-    on_stop: Callable[[], None] | None = None
-
-    def __init__(self, form: ThinkingFormat, state: PromptState, budget: int | None) -> None:
+    def __init__(
+        self,
+        form: ThinkingFormat,
+        state: PromptState,
+        asked: ThinkingBudget,
+        grant: Grant,
+        *,
+        arrival: float | None = None,
+        sentence_ends: SentenceEnds | None = None,
+    ) -> None:
         self.form = form
-        self.budget = budget
+        self.asked = asked
+        self.grant = grant
+        self.arrival = monotonic() if arrival is None else arrival
         self.in_block = state == "thinking"
-        self.opened = self.in_block
+        self.blocks = int(self.in_block)
         self.tokens = 0
+        self.answer_tokens = 0
         self.inserted = 0
-        self.cut = False
-        self._disabled = state == "disabled" or budget == 0
+        self.waits = 0
+        self.probes = 0
+        self.probe_tokens = 0
+        self.cut_cause: StopCause | None = None
+        self.answer_wait: float | None = None
+        self.finished_at: float | None = None
+        self.on_stop: Callable[[], bool] | None = None
+        self.floor = asked.min_tokens if grant.budget is None else min(asked.min_tokens, grant.budget)
+        self._may_begin = state == "fresh"
+        self._disabled = state == "disabled" or grant.budget == 0
         self._length = False
+        self._last: int | None = None
+        self._sentence_ends = sentence_ends if asked.soft else None
+        self._cycles = None if asked.loop is None else CycleDetector(asked.loop)
+
+    @property
+    def opened(self) -> bool:
+        """There has been a block."""
+        return self.blocks > 0
 
     @property
     def spent(self) -> bool:
-        """No thinking token is left."""
-        return self.tokens == self.budget
+        """No thinking token may follow."""
+        return self.cut_cause is not None or self.tokens == self.grant.budget
 
     @property
-    def left(self) -> int:
-        """Thinking tokens left of a budget that is not None."""
-        assert self.budget is not None
-        return self.budget - self.tokens
+    def left(self) -> int | None:
+        """Thinking tokens left of the budget; None without one."""
+        return None if self.grant.budget is None else self.grant.budget - self.tokens
+
+    @property
+    def judges_tokens(self) -> bool:
+        """Whether more than their number decides."""
+        asked = self.asked
+        return bool(asked.soft or asked.loop or asked.confident or self.floor)
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing has been generated, and thinking may yet begin."""
+        return self._may_begin and not (self.blocks or self.answer_tokens)
 
     def feed(
         self, token_ids: Sequence[int], *, stopped: bool = False, until_open: bool = False
-    ) -> int | None:
-        """Count new tokens up to the first that the budget forbids.
+    ) -> Verdict | None:
+        """Count new tokens up to the first that may not simply follow.
 
         stopped: the last token ended the reply (end of turn or a stop token), so it is no thinking.
-        until_open: stop after an open tag too.
-        Returns how many of `token_ids` were counted, or None if all may stay. If the budget is spent then and
-        a block is open, the next token is one too many; if none is open, the next token is an open tag.
+        until_open: a block must begin a segment of its own.
+        Returns None if all were counted. A verdict tells how many were: those after it must be fed again if
+        they stay.
         """
         last = len(token_ids) - 1
         for position, token in enumerate(token_ids):
-            if token == self.form.close_id:
-                self.in_block = False
-            elif stopped and position == last:
-                continue
+            ends = stopped and position == last
+            if token == self.form.close_id or ends:
+                if self.in_block and self.tokens < self.floor:
+                    return Verdict(position, "wait")
+                self.answer_tokens += not self.in_block
+                if token == self.form.close_id:
+                    self.in_block = False
             elif self.in_block:
-                if self.spent:
-                    return position
-                self.tokens += 1
+                if (cause := self._reason_to_stop(token)) is not None:
+                    self.cut_cause = cause
+                    return Verdict(position, "cut")
+                self._think(token)
+                if self._probe_due():
+                    return Verdict(position + 1, "probe")
             elif token == self.form.open_id:
                 if self.spent:
-                    return position
-                self.in_block = self.opened = True
+                    return Verdict(position, "bar")
+                self.in_block = True
+                self.blocks += 1
                 if until_open:
-                    return position + 1
+                    return Verdict(position + 1, "split")
+            else:
+                self.answer_tokens += 1
         return None
 
-    def close(self, inserted: int) -> None:
-        """Note that the open block was cut by inserting `inserted` tokens."""
+    def _reason_to_stop(self, token: int) -> StopCause | None:
+        """Why `token` may not be thought, if it may not."""
+        budget = self.grant.budget
+        if self.tokens == budget:
+            return "budget"
+        if self.tokens < self.floor:
+            return None
+        if self._cycles is not None and self._cycles.found:
+            return "loop"
+        near = budget is not None and self.tokens >= budget - self.asked.soft
+        if near and self._sentence_ends is not None and self._last is not None:
+            return "soft" if self._sentence_ends.between(self._last, token) else None
+        return None
+
+    def _think(self, token: int) -> None:
+        self.tokens += 1
+        self._last = token
+        if self._cycles is not None:
+            self._cycles.add(token)
+
+    def _probe_due(self) -> bool:
+        confident = self.asked.confident
+        return confident is not None and self.tokens % confident.every == 0 and self.tokens >= self.floor
+
+    def cut(self, inserted: int) -> None:
+        """Note that thinking was cut, by inserting `inserted` tokens."""
         self.in_block = False
-        self.cut = True
+        self.inserted += inserted
+
+    def go_on(self, inserted: int) -> None:
+        """Note that thinking was made to go on, by inserting `inserted` tokens."""
+        self.waits += 1
         self.inserted += inserted
 
     def stop(self) -> bool:
         """End the thinking of this choice now, on the client's wish; False if it has ended already."""
-        if self.on_stop is None:
-            return False
-        self.on_stop()
-        return True
+        return self.on_stop is not None and self.on_stop()
 
     def finish(self, reason: str | None) -> ThinkingReport:
         """The report, once the reply has ended with vLLM's finish reason `reason`."""
         self._length = self.in_block and reason == "length"
+        self.on_stop = None
+        self.finished_at = monotonic()
         return self.report()
 
     def report(self) -> ThinkingReport:
         cause: StopCause = "natural"
         if self._length:
             cause = "length"
-        elif self.cut:
-            cause = "budget"
+        elif self.cut_cause is not None:
+            cause = self.cut_cause
         elif self._disabled and self.tokens == 0:
             cause = "disabled"
-        return ThinkingReport(cause, self.budget, self.tokens, self.inserted)
+        asked, probed = self.asked, self.asked.confident is not None
+        seconds = (self.finished_at or monotonic()) - self.arrival
+        return ThinkingReport(
+            stop_cause=cause,
+            budget=self.grant.budget,
+            tokens=self.tokens,
+            inserted_tokens=self.inserted,
+            blocks=self.blocks,
+            seconds=round(seconds, 4),
+            requested_budget=self.grant.requested if self.grant.lowered_by else None,
+            lowered_by=self.grant.lowered_by,
+            effort=asked.effort,
+            calibrated=None if asked.effort is None else False,
+            deadline=asked.deadline,
+            deadline_missed=None if asked.deadline is None else seconds > asked.deadline,
+            probes=self.probes if probed else None,
+            probe_tokens=self.probe_tokens if probed else None,
+            waits=self.waits if asked.min_tokens else None,
+        )
 
 
 @dataclass(eq=False, slots=True)

@@ -69,6 +69,12 @@ class Server:
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + "{"))
 
 
+def facts(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without its time, and without its blocks, which follow from the reply's tokens."""
+    assert report["seconds"] > 0
+    return {name: value for name, value in report.items() if name not in ("seconds", "blocks")}
+
+
 def events(text: str) -> list[dict[str, Any]]:
     """The JSON payloads of a server-sent-event body."""
     lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line.startswith("data: {")]

@@ -6,7 +6,7 @@ from its token ids alone.
 
 import pytest
 
-from tests.serve.conftest import Answer, Choice, Server
+from tests.serve.conftest import Answer, Choice, Server, facts
 
 BUDGETS = [0, 1, 2, 7, 16, 64, 10**6]
 SAMPLING = {1: {"temperature": 0}, 4: {"temperature": 1, "seed": 7}}
@@ -38,9 +38,10 @@ def check(got: Choice, natural: Choice, budget: int, server: Server) -> None:
     ids, report = got.token_ids, got.thinking
     stop = server.stop_ids
     assert report["budget"] == budget
+    assert report["blocks"] == ids.count(server.open_id)
     if budget == 0:
         assert server.open_id not in ids
-        assert report == {"stop_cause": "disabled", "budget": 0, "tokens": 0, "inserted_tokens": 0}
+        assert facts(report) == {"stop_cause": "disabled", "budget": 0, "tokens": 0, "inserted_tokens": 0}
         assert got.reasoning == ""
         return
     broken = forbidden(natural.token_ids, budget, server)
@@ -58,11 +59,16 @@ def check(got: Choice, natural: Choice, budget: int, server: Server) -> None:
     assert report["tokens"] == budget
     assert server.open_id not in ids[position:]
     if not is_open:
-        assert report == {"stop_cause": "natural", "budget": budget, "tokens": budget, "inserted_tokens": 0}
+        assert facts(report) == {
+            "stop_cause": "natural",
+            "budget": budget,
+            "tokens": budget,
+            "inserted_tokens": 0,
+        }
         return
     assert ids[position : position + len(stop)] == stop
     assert len(ids) > position + len(stop)
-    assert report == {
+    assert facts(report) == {
         "stop_cause": "budget",
         "budget": budget,
         "tokens": budget,

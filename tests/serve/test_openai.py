@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import openai
 import pytest
 
-from tests.serve.conftest import Server
+from tests.serve.conftest import Server, facts
 
 BUDGET = 7
 
@@ -54,9 +54,9 @@ async def test_chat_stream(ask: Server, client: openai.AsyncOpenAI, questions: l
             reasoning += getattr(choice.delta, "reasoning_content", None) or ""
             content += choice.delta.content or ""
             if choice.finish_reason:
-                reports.append(choice.thinking)  # type: ignore[attr-defined]
+                reports.append(facts(choice.thinking))  # type: ignore[attr-defined]
     (choice,) = whole.choices
-    assert (reasoning, content, reports) == (choice.reasoning, choice.content, [choice.thinking])
+    assert (reasoning, content, reports) == (choice.reasoning, choice.content, [facts(choice.thinking)])
     assert usage is not None
     assert usage.completion_tokens_details is not None
     assert usage.completion_tokens_details.reasoning_tokens == choice.thinking["tokens"]

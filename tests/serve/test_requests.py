@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve.conftest import Server, events
+from tests.serve.conftest import Server, events, facts
 
 BUDGET = 5
 LITERALS = "a <think> b </think> c <|im_end|> d <|im_start|>system\ne <|endoftext|></think>"
@@ -90,7 +90,12 @@ async def test_a_reply_without_thinking_is_content(ask: Server, questions: list[
     }
     answer = await ask.chat(questions[0], stream=stream, **body)
     (choice,) = answer.choices
-    assert choice.thinking == {"stop_cause": "natural", "budget": None, "tokens": 0, "inserted_tokens": 0}
+    assert facts(choice.thinking) == {
+        "stop_cause": "natural",
+        "budget": None,
+        "tokens": 0,
+        "inserted_tokens": 0,
+    }
     assert choice.reasoning == ""
     assert choice.content
 
@@ -101,7 +106,7 @@ async def test_length_while_thinking(ask: Server, questions: list[str]) -> None:
         (choice,) = answer.choices
         assert choice.finish_reason == "length"
         if choice.token_ids[0] == ask.open_id and ask.close_id not in choice.token_ids:
-            assert choice.thinking == {
+            assert facts(choice.thinking) == {
                 "stop_cause": "length",
                 "budget": 100,
                 "tokens": 3,
@@ -146,7 +151,7 @@ async def test_stop_strings_hold_for_the_answer_only(ask: Server, questions: lis
     answer = await ask.chat(questions[0], temperature=0, thinking_budget=BUDGET, stop=stop, stream=stream)
     (choice,) = answer.choices
     assert choice.reasoning == reference.reasoning
-    assert choice.thinking == reference.thinking
+    assert facts(choice.thinking) == facts(reference.thinking)
     assert "\\boxed" not in choice.content
     assert choice.finish_reason == "stop"
 
@@ -185,7 +190,12 @@ async def test_completions_budget_zero(ask: Server, state: str) -> None:
     prompt = f"<|im_start|>user\n1<|im_end|>\n<|im_start|>assistant\n{state}"
     body = {"prompt": prompt, "max_tokens": 32, "thinking_budget": 0, "return_token_ids": True}
     (choice,) = (await ask.post("/v1/completions", body)).json()["choices"]
-    assert choice["thinking"] == {"stop_cause": "disabled", "budget": 0, "tokens": 0, "inserted_tokens": 0}
+    assert facts(choice["thinking"]) == {
+        "stop_cause": "disabled",
+        "budget": 0,
+        "tokens": 0,
+        "inserted_tokens": 0,
+    }
     assert ask.open_id not in choice["token_ids"]
     assert choice["prompt_token_ids"].count(ask.open_id) == 1
     assert choice["prompt_token_ids"].count(ask.close_id) == 1
@@ -201,7 +211,7 @@ async def test_batch_route(ask: Server, questions: list[str]) -> None:
     reply = (await ask.post("/v1/chat/completions/batch", body)).json()
     singles = await ask.chats(questions[:3], temperature=0, max_tokens=100, thinking_budget=BUDGET)
     for choice, single in zip(reply["choices"], singles, strict=True):
-        assert choice["thinking"] == single.choices[0].thinking
+        assert facts(choice["thinking"]) == facts(single.choices[0].thinking)
         assert choice["message"]["reasoning_content"] == single.choices[0].reasoning
     total = sum(choice["thinking"]["tokens"] for choice in reply["choices"])
     assert reply["usage"]["completion_tokens_details"]["reasoning_tokens"] == total

@@ -1,12 +1,17 @@
 """Counting thinking tokens: prompt states, and the tracker against a one-line reference."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from serve import DEFAULT_MODEL
+from serve.budget import LoopStop, ThinkingBudget
 from serve.formats import load_format
+from serve.grants import Grant
+from serve.stops import SentenceEnds
 from serve.trace import ThinkingTracker, prompt_state
 
 FORM = load_format(AutoTokenizer.from_pretrained(DEFAULT_MODEL), DEFAULT_MODEL)
@@ -37,6 +42,12 @@ def test_prompt_state(text: str, state: str) -> None:
 TOKENS = st.lists(st.sampled_from([FORM.open_id, FORM.close_id, 1, 2, 3]), max_size=40)
 
 
+def tracker_of(state: str, budget: int | None = None, **asked: Any) -> ThinkingTracker:
+    ends = SentenceEnds(FORM)
+    wish = ThinkingBudget(budget, **asked)
+    return ThinkingTracker(FORM, state, wish, Grant(budget, budget), sentence_ends=ends)  # type: ignore[arg-type]
+
+
 def thinking_tokens(ids: list[int]) -> int:
     inside, found = False, 0
     for token in ids:
@@ -47,7 +58,7 @@ def thinking_tokens(ids: list[int]) -> int:
 
 @given(TOKENS)
 def test_unlimited_counts_all(ids: list[int]) -> None:
-    tracker = ThinkingTracker(FORM, "fresh", None)
+    tracker = tracker_of("fresh")
     assert tracker.feed(ids) is None
     assert tracker.tokens == thinking_tokens(ids)
     assert tracker.finish("stop").stop_cause == "natural"
@@ -56,12 +67,13 @@ def test_unlimited_counts_all(ids: list[int]) -> None:
 @given(TOKENS, st.integers(0, 10), st.integers(1, 5))
 def test_stops_at_the_first_forbidden_token(ids: list[int], budget: int, step: int) -> None:
     """However the tokens arrive, what may stay is the longest prefix within the budget."""
-    tracker = ThinkingTracker(FORM, "fresh", budget)
+    tracker = tracker_of("fresh", budget)
     kept = len(ids)
     for start in range(0, len(ids), step):
-        limit = tracker.feed(ids[start : start + step])
-        if limit is not None:
-            kept = start + limit
+        verdict = tracker.feed(ids[start : start + step])
+        if verdict is not None:
+            kept = start + verdict.keep
+            assert verdict.action == ("cut" if tracker.in_block else "bar")
             break
     assert thinking_tokens(ids[:kept]) == tracker.tokens <= budget
     if kept < len(ids):
@@ -72,7 +84,7 @@ def test_stops_at_the_first_forbidden_token(ids: list[int], budget: int, step: i
 
 
 def test_the_token_that_ends_the_reply_is_no_thinking() -> None:
-    tracker = ThinkingTracker(FORM, "thinking", 2)
+    tracker = tracker_of("thinking", 2)
     (turn_end,) = FORM.turn_end_ids
     assert tracker.feed([1, 2, turn_end], stopped=True) is None
     assert tracker.tokens == 2
@@ -90,10 +102,11 @@ def test_the_token_that_ends_the_reply_is_no_thinking() -> None:
     ],
 )
 def test_stop_cause(state: str, ids: list[int], cut: bool, reason: str, cause: str) -> None:
-    tracker = ThinkingTracker(FORM, state, None)  # type: ignore[arg-type]
+    tracker = tracker_of(state)
     tracker.feed(ids)
     if cut:
-        tracker.close(5)
+        tracker.cut_cause = "budget"
+        tracker.cut(5)
     report = tracker.finish(reason)
     assert report.stop_cause == cause
     assert report.inserted_tokens == (5 if cut else 0)

@@ -1,0 +1,412 @@
+"""One choice whose thinking is limited: think, insert, answer, as vLLM requests one after another.
+
+The reply is generated in *segments*, each an ordinary vLLM request that starts from prompt + reply so far, as
+token ids; the prefix is in the KV cache, so a new segment costs one short prefill. A segment is dropped from
+the first token on that the tracker does not allow.
+"""
+
+import asyncio
+import copy
+import random
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal
+
+from vllm.logprobs import Logprob
+from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.v1.engine import EngineCoreRequest
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
+
+from serve.deltas import Delta, delta_of, split
+from serve.interrupts import Interrupted, Partial
+from serve.trace import Action, ThinkingTracker
+
+if TYPE_CHECKING:
+    from serve.engine import ThinkingEngine
+
+SHORTEST_WAIT = 0.002
+"""Seconds between two looks at a deadline that is near."""
+
+BARRED = -100.0
+"""Logit bias of an open tag that may not be written."""
+
+STEADY_TOKENS = 8
+"""Tokens after which a reply's own speed is believed."""
+
+
+@dataclass(slots=True)
+class Segment:
+    """A vLLM request of a choice, and what it has added to the reply so far.
+
+    thinks: it ends at the close tag, because the answer has stop strings that must not end thinking.
+    """
+
+    prompt: dict[str, Any]
+    params: SamplingParams
+    options: dict[str, Any]
+    thinks: bool = False
+    kept: list[int] = field(default_factory=list)
+    text: str = ""
+
+
+class LimitedChoice:
+    """A choice of a request with limits on its thinking.
+
+    prompt: vLLM's engine input with token ids. params: as vLLM would get them for this choice alone.
+    stop_ids, wait_ids: inserted when thinking is cut, and when it ends too early.
+    max_tokens: most tokens of the reply, inserted ones included. options: further arguments of `generate`.
+    """
+
+    def __init__(
+        self,
+        engine: "ThinkingEngine",
+        index: int,
+        prompt: dict[str, Any],
+        params: SamplingParams,
+        request_id: str,
+        tracker: ThinkingTracker,
+        *,
+        stop_ids: tuple[int, ...],
+        wait_ids: tuple[int, ...],
+        max_tokens: int,
+        options: dict[str, Any],
+    ) -> None:
+        self.engine = engine
+        self.form = engine.thinking_format
+        self.index = index
+        self.prompt = prompt
+        self.params = params
+        self.request_id = request_id
+        self.tracker = tracker
+        self.stop_ids = stop_ids
+        self.wait_ids = wait_ids
+        self.max_tokens = max_tokens
+        self.options = options
+        self.reply: list[int] = []
+        self._interrupt_cause: Literal["deadline", "client"] | None = None
+        self._running = False
+        self._unshown: Partial | None = None
+        self._cut_at: float | None = None
+        self._tokens_at_wait = -1
+        self._hold_open = 0
+        self._probe: asyncio.Task[tuple[list[int], float]] | None = None
+        self._last_probe: list[int] = []
+        self._agreeing = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._first_look: tuple[float, int] | None = None
+        self._segment = self._next_segment(0)
+        tracker.on_stop = lambda: self.interrupt("client")
+
+    def resume(self, shown: list[int], text: str, unshown: Partial, *, stop: bool) -> None:
+        """Go on where an interrupted request for this choice stood.
+
+        shown, text: what the caller has seen of it. unshown: what came after. stop: thinking ends here.
+        """
+        self.reply = list(shown)
+        self._segment.kept = list(shown)
+        self._segment.text = text
+        self._unshown = unshown
+        self._interrupt_cause = "client" if stop else None
+
+    async def deltas(self) -> AsyncGenerator[Delta, None]:
+        """The reply, piece by piece; the last piece has a finish reason."""
+        if self.tracker.asked.deadline is not None:
+            self._look_at_clock()
+        try:
+            for number in count(1):
+                async with aclosing(self._run_segment()) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                        if piece.finish_reason is not None:
+                            return
+                self._segment = self._next_segment(number)
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+
+    # -- one segment -----------------------------------------------------------------------------------------
+
+    async def _run_segment(self) -> AsyncGenerator[Delta, None]:
+        """What the segment adds to the reply, and what is inserted after it."""
+        action: Action | None = None
+        piece = self._nothing()
+        if not self._must_stop():
+            async with aclosing(self._outputs()) as outputs:
+                async for output in outputs:
+                    rest: Delta | None = output
+                    while rest is not None and action is None:
+                        piece, rest, action = self._admit(rest)
+                        if action == "probe":
+                            yield piece
+                            piece = self._nothing(piece)
+                            action = "cut" if await self._is_certain() else None
+                        elif action is None:
+                            yield piece
+                    if action is not None:
+                        break
+        if action is None:
+            if not self._must_stop():
+                return
+            self.tracker.cut_cause = self._interrupt_cause
+            piece, action = self._nothing(piece), "cut"
+        self._act(action, piece)
+        if piece.token_ids or piece.text or piece.finish_reason:
+            yield piece
+
+    async def _outputs(self) -> AsyncGenerator[Delta, None]:
+        """The segment's deltas as vLLM gives them; after an interruption, those that it had not given."""
+        segment, cut_at = self._segment, self._cut_at
+        self._cut_at = None
+        if self._unshown is not None:
+            partial, self._unshown = self._unshown, None
+            yield self._delta_of(partial)
+            return
+        stream = self.engine.generate_interruptible(segment.prompt, segment.params, **segment.options)
+        self._running = True
+        try:
+            async with aclosing(stream) as outputs:
+                async for output in outputs:
+                    if cut_at is not None:
+                        self.engine.note_wait(self.tracker, cut_at, output.metrics)
+                        cut_at = None
+                    delta = delta_of(output)
+                    if segment.thinks and delta.stop_reason == self.form.close_id:
+                        delta.text += self.form.close
+                        delta.finish_reason = delta.stop_reason = None
+                        if len(self.reply) + len(delta.token_ids) >= self.max_tokens:
+                            delta.finish_reason = "length"
+                    yield delta
+        except Interrupted as interruption:
+            yield self._delta_of(interruption.partial.get(0, Partial([], None)).after(len(segment.kept)))
+        finally:
+            self._running = False
+
+    def _must_stop(self) -> bool:
+        """Whether an interruption has found the choice thinking, or before its first token."""
+        return self._interrupt_cause is not None and (self.tracker.in_block or self.tracker.untouched)
+
+    def _admit(self, delta: Delta) -> tuple[Delta, Delta | None, Action | None]:
+        """Add to the reply what the tracker allows: that piece, the rest, and what is due between them."""
+        segment, tracker = self._segment, self.tracker
+        verdict = tracker.feed(
+            delta.token_ids,
+            stopped=delta.finish_reason == "stop" and not isinstance(delta.stop_reason, str),
+            until_open=_has_stops(self.params),
+        )
+        if verdict is None:
+            piece, rest, action = delta, None, None
+        else:
+            action = verdict.action
+            if action == "wait" and not self._has_room(self.wait_ids):
+                tracker.floor, action = 0, None
+            whole = verdict.keep == len(delta.token_ids)
+            head = segment.kept + delta.token_ids[: verdict.keep]
+            text = delta.text if whole else self._text(head)[len(segment.text) :]
+            piece, rest = split(delta, verdict.keep, text)
+        self.reply += piece.token_ids
+        segment.kept += piece.token_ids
+        segment.text += piece.text
+        if rest is not None and not rest.token_ids and rest.finish_reason is None:
+            rest = None
+        return piece, rest, action
+
+    def _act(self, action: Action, piece: Delta) -> None:
+        """Do at the end of `piece` what the tracker has asked for."""
+        tracker = self.tracker
+        self._show_all(piece)
+        if action == "cut":
+            ids = self.form.empty_block_ids if tracker.untouched else self.stop_ids
+            if self._has_room(ids):
+                self._insert(piece, ids)
+                tracker.cut(len(ids))
+                self._cut_at = monotonic()
+            else:
+                piece.finish_reason = "length"
+        elif action == "wait":
+            self._insert(piece, self.wait_ids)
+            tracker.go_on(len(self.wait_ids))
+            # A model that ends its thinking again at once is held to it.
+            stuck = tracker.tokens == self._tokens_at_wait
+            self._hold_open = tracker.floor - tracker.tokens if stuck else 0
+            self._tokens_at_wait = tracker.tokens
+        if len(self.reply) >= self.max_tokens:
+            piece.finish_reason = "length"
+
+    def _has_room(self, ids: tuple[int, ...]) -> bool:
+        """Whether the reply can hold `ids` and at least one token more."""
+        return len(self.reply) + len(ids) < self.max_tokens
+
+    def _next_segment(self, number: int) -> Segment:
+        """The vLLM request that continues the reply."""
+        tracker, form = self.tracker, self.form
+        params = copy.copy(self.params)
+        options = dict(self.options, request_id=f"{self.request_id}.{number}" if number else self.request_id)
+        prompt = dict(self.prompt, prompt_token_ids=[*self.prompt["prompt_token_ids"], *self.reply])
+        params.max_tokens = self.max_tokens - len(self.reply)
+        streams = params.output_kind != RequestOutputKind.FINAL_ONLY
+        if streams or not tracker.spent:
+            params.output_kind = RequestOutputKind.DELTA
+        if not streams and not tracker.spent and not tracker.judges_tokens:
+            # Nobody reads the tokens before the decision: ask for the first, then the one past the budget.
+            limit = self.max_tokens if tracker.left is None else tracker.left
+            params.stream_interval = limit + (not tracker.in_block)
+
+        thinks = tracker.in_block and (_has_stops(params) or self._hold_open > 0)
+        if number:
+            params.min_tokens = max(0, params.min_tokens - len(self.reply))
+            params.prompt_logprobs = None
+            if params.seed is not None:
+                params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
+            if tracker.spent:
+                params = with_barred(params, form.open_id)
+            if not tracker.in_block:
+                options["reasoning_ended"] = True
+            options = self.engine.ahead_of_new(options)
+        if thinks:
+            params.stop = []
+            params.stop_token_ids = [form.close_id]
+            params._all_stop_token_ids = set(params.stop_token_ids)
+            params.structured_outputs = None
+            params.min_tokens = self._hold_open
+        return Segment(prompt, params, options, thinks)
+
+    # -- stopping ahead of the budget ------------------------------------------------------------------------
+
+    def interrupt(self, cause: Literal["deadline", "client"]) -> bool:
+        """End the thinking now; False if it has ended."""
+        if self._interrupt_cause is not None or not self._is_thinking():
+            return False
+        if self._running and not self.engine.interrupt(self._segment.options["request_id"]):
+            return False
+        self._interrupt_cause = cause
+        if self._probe is not None:
+            self._probe.cancel()
+        return True
+
+    def _is_thinking(self) -> bool:
+        """Whether thinking is going on, or may still begin, by the newest tokens."""
+        unread = self._generated()[len(self._segment.kept) :]
+        for token in reversed(unread):
+            if token in (self.form.open_id, self.form.close_id):
+                return token == self.form.open_id
+        return self.tracker.in_block or (self.tracker.untouched and not unread)
+
+    def _generated(self) -> list[int]:
+        """The newest tokens of the running segment."""
+        partial = self.engine.partial(self._segment.options["request_id"]).get(0)
+        return [] if partial is None else partial.token_ids
+
+    def _look_at_clock(self) -> None:
+        """Interrupt thinking when the time that is left is what the answer needs, or look again later."""
+        asked, now = self.tracker.asked, monotonic()
+        assert asked.deadline is not None
+        kept_back = self.engine.pace.answer_seconds(asked.deadline, asked.answer_reserve, self._step(now))
+        slack = self.tracker.arrival + asked.deadline - kept_back - now
+        if slack > 0:
+            # Half of the time that seems left, as the speed of a server changes with its load.
+            self._timer = asyncio.get_running_loop().call_later(
+                max(slack / 2, SHORTEST_WAIT), self._look_at_clock
+            )
+        else:
+            self.interrupt("deadline")
+
+    def _step(self, now: float) -> float | None:
+        """Seconds per token of this reply, once it has gone on for a few."""
+        tokens = len(self.reply) - len(self._segment.kept) + len(self._generated())
+        if tokens == 0:
+            return None
+        if self._first_look is None:
+            self._first_look = (now, tokens)
+        since, before = self._first_look
+        return (now - since) / (tokens - before) if tokens - before >= STEADY_TOKENS else None
+
+    async def _is_certain(self) -> bool:
+        """Try the answer from what has been thought so far. vLLM thinks on meanwhile."""
+        tracker, confident = self.tracker, self.tracker.asked.confident
+        assert confident is not None
+        self._probe = asyncio.create_task(self.engine.probe(self, confident))
+        try:
+            answer, confidence = await self._probe
+        except asyncio.CancelledError:
+            if self._interrupt_cause is None:
+                raise
+            return False
+        finally:
+            self._probe = None
+        tracker.probes += 1
+        tracker.probe_tokens += len(answer)
+        same = self._agreeing > 0 and answer == self._last_probe
+        self._agreeing = 0 if confidence < confident.threshold else 1 + self._agreeing * same
+        self._last_probe = answer
+        if self._agreeing < confident.agree:
+            return False
+        tracker.cut_cause = "confident"
+        return True
+
+    # -- pieces ----------------------------------------------------------------------------------------------
+
+    def _nothing(self, like: Delta | None = None) -> Delta:
+        """A piece without tokens."""
+        logprobs: list[dict[int, Logprob]] | None = None if self.params.logprobs is None else []
+        return Delta([], "", logprobs, None if like is None else like.source)
+
+    def _delta_of(self, partial: Partial) -> Delta:
+        segment = self._segment
+        text = self._text(segment.kept + partial.token_ids)[len(segment.text) :]
+        return Delta(partial.token_ids, text, partial.logprobs, None)
+
+    def _show_all(self, piece: Delta) -> None:
+        """Add to a piece the text that vLLM holds back because more could follow."""
+        segment = self._segment
+        text = self._text(segment.kept)[len(segment.text) :]
+        piece.text += text
+        segment.text += text
+
+    def _insert(self, piece: Delta, ids: tuple[int, ...]) -> None:
+        """Add inserted ids to the reply; their log-probability is 0, as they were not chosen."""
+        self.reply += ids
+        piece.token_ids = [*piece.token_ids, *ids]
+        if self.params.detokenize:
+            piece.text += self.form.decode(ids, skip_special_tokens=self.params.skip_special_tokens)
+        if piece.logprobs is not None:
+            piece.logprobs = [
+                *piece.logprobs,
+                *(
+                    {i: Logprob(0.0, decoded_token=self.form.decode((i,), skip_special_tokens=False))}
+                    for i in ids
+                ),
+            ]
+
+    def _text(self, token_ids: list[int]) -> str:
+        """Text of the segment's first tokens; a character that they leave incomplete is left out."""
+        if not self.params.detokenize:
+            return ""
+        request = EngineCoreRequest(
+            request_id="",
+            prompt_token_ids=self._segment.prompt["prompt_token_ids"],
+            mm_features=None,
+            sampling_params=self._segment.params,
+            pooling_params=None,
+            arrival_time=0.0,
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+        detokenizer = IncrementalDetokenizer.from_new_request(self.engine.renderer.tokenizer, request)
+        detokenizer.update(token_ids, stop_terminated=False)
+        return detokenizer.get_next_output_text(finished=True, delta=False)
+
+
+def with_barred(params: SamplingParams, token: int) -> SamplingParams:
+    """A copy that cannot sample a token."""
+    params = copy.copy(params)
+    params.logit_bias = {**(params.logit_bias or {}), token: BARRED}
+    return params
+
+
+def _has_stops(params: SamplingParams) -> bool:
+    """Whether something but the end of a turn ends the answer. It must not end thinking."""
+    return bool(params.stop or params.stop_token_ids)

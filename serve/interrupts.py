@@ -1,0 +1,117 @@
+"""vLLM requests that can be interrupted from outside without losing a token."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+from vllm.logprobs import Logprob
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineGenerateError
+from vllm.v1.engine.output_processor import RequestOutputCollector, RequestState
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """What an unfinished choice has generated."""
+
+    token_ids: list[int]
+    logprobs: list[dict[int, Logprob]] | None
+
+    def after(self, count: int) -> "Partial":
+        """Without its first `count` tokens."""
+        return Partial(self.token_ids[count:], None if self.logprobs is None else self.logprobs[count:])
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error, as asyncio.CancelledError is none
+    """A request was interrupted, and vLLM has dropped it.
+
+    pending: its last output that had not been read. partial: its unfinished choices, by index.
+    finished: its finished choices, if they had not been part of an output.
+    """
+
+    def __init__(
+        self,
+        pending: RequestOutput | None,
+        partial: dict[int, Partial],
+        finished: list[CompletionOutput],
+    ) -> None:
+        super().__init__("interrupted")
+        self.pending = pending
+        self.partial = partial
+        self.finished = finished
+
+
+class InterruptibleLLM(AsyncLLM):
+    """`AsyncLLM` with `interrupt`. Request ids must be unique among running requests."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._queues: WeakValueDictionary[str, RequestOutputCollector] = WeakValueDictionary()
+        self._early: set[str] = set()
+
+    async def add_request(self, request_id: str, *args: Any, **kwargs: Any) -> RequestOutputCollector:
+        queue = await super().add_request(request_id, *args, **kwargs)
+        self._queues[request_id] = queue
+        if request_id in self._early:
+            self.interrupt(request_id)
+        return queue
+
+    def interrupt(self, request_id: str) -> bool:
+        """Have `generate_interruptible` drop the request; False if it has already finished.
+
+        A request that has not been added yet is dropped when it is.
+        """
+        queue = self._queues.get(request_id)
+        if queue is None:
+            self._early.add(request_id)
+            return True
+        pending = queue.output
+        if isinstance(pending, Exception) or (isinstance(pending, RequestOutput) and pending.finished):
+            return False
+        states = self._states(queue)
+        partial = {state.request_index: _partial(state) for state in states}
+        parents = [state.parent_req for state in states[:1] if state.parent_req is not None]
+        finished = [output for parent in parents for output in parent.output_aggregator if output is not None]
+        queue.output = None
+        queue.put(Interrupted(pending, partial, finished))
+        return True
+
+    def partial(self, request_id: str) -> dict[int, Partial]:
+        """What the unfinished choices of a request have generated so far, by index."""
+        queue = self._queues.get(request_id)
+        return {} if queue is None else {s.request_index: _partial(s) for s in self._states(queue)}
+
+    async def generate_interruptible(
+        self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """As `AsyncLLM.generate`. After `interrupt` it raises Interrupted, once earlier outputs are read."""
+        try:
+            # Not self: a subclass may have its own `generate`.
+            async with aclosing(AsyncLLM.generate(self, prompt, params, request_id, **options)) as stream:
+                async for output in stream:
+                    yield output
+        except EngineGenerateError as error:
+            if not isinstance(error.__cause__, Interrupted):
+                raise
+            interruption = error.__cause__
+        else:
+            return
+        finally:
+            self._early.discard(request_id)
+        if interruption.pending is not None:
+            yield interruption.pending
+        raise interruption
+
+    def _states(self, queue: RequestOutputCollector) -> list[RequestState]:
+        return [state for state in self.output_processor.request_states.values() if state.queue is queue]
+
+
+def _partial(state: RequestState) -> Partial:
+    assert state.detokenizer is not None
+    assert state.logprobs_processor is not None
+    logprobs = state.logprobs_processor.logprobs
+    return Partial(list(state.detokenizer.output_token_ids), None if logprobs is None else list(logprobs))

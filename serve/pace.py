@@ -1,0 +1,48 @@
+"""How long an answer will take on this server, for requests with a deadline. The caller has the clock."""
+
+from collections import deque
+
+HISTORY = 128
+ANSWER_QUANTILE = 0.9
+FIRST_SHARE = 0.25
+SMOOTHING = 0.1
+
+
+class Pace:
+    """What finished replies tell about the length and speed of the next one."""
+
+    def __init__(self) -> None:
+        self._answers: deque[int] = deque(maxlen=HISTORY)
+        self._step: float | None = None
+        self._wait: float | None = None
+
+    def observe_answer(self, tokens: int) -> None:
+        self._answers.append(tokens)
+
+    def observe_step(self, seconds: float) -> None:
+        """Time from one token of a reply to its next."""
+        self._step = _smoothed(self._step, seconds)
+
+    def observe_wait(self, seconds: float) -> None:
+        """Time from a cut to the first token of its answer."""
+        self._wait = _smoothed(self._wait, seconds)
+
+    def answer_seconds(self, deadline: float, tokens: int, step: float | None) -> float:
+        """Seconds to keep back for a cut and its answer.
+
+        deadline: seconds of the whole response. tokens: length of the answer if the request says it, else 0:
+            then nine of ten recent answers fit.
+        step: seconds per token that this reply takes; None if it has none yet.
+        A server that has not answered yet keeps back a quarter of the deadline.
+        """
+        step = step or self._step
+        if step is None or not (tokens or self._answers):
+            return FIRST_SHARE * deadline
+        if not tokens:
+            ordered = sorted(self._answers)
+            tokens = ordered[int(ANSWER_QUANTILE * (len(ordered) - 1))]
+        return (2 * step if self._wait is None else self._wait) + tokens * step
+
+
+def _smoothed(old: float | None, new: float) -> float:
+    return new if old is None else (1 - SMOOTHING) * old + SMOOTHING * new
