@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from serve import DEFAULT_MODEL
-from serve.budget import LoopStop, ThinkingBudget
+from serve.budget import ThinkingBudget
 from serve.formats import load_format
 from serve.grants import Grant
 from serve.stops import SentenceEnds
