@@ -1,34 +1,53 @@
 """The HTTP side of thinking budgets: request fields in, `thinking` reports and exact usage out.
 
-ASGI middleware around vLLM's own handlers. It rewrites the JSON body of a request and the JSON or SSE body of
-its response, and leaves every other route alone.
+ASGI middleware around vLLM's own handlers. On the routes that generate it rewrites the JSON body of a request
+and the JSON or SSE body of its response; on all others it refuses fields that would be dropped in silence.
 """
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Any, get_args
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from starlette.routing import Match
 
+from serve import live as live_requests
 from serve.budget import RequestError, ThinkingBudget
-from serve.dialects import normalise_request
+from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
 from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
+from serve.live import LIVE_REQUESTS, key_name
+from serve.reports import (
+    BatchReporter,
+    ChoicesReporter,
+    CompletionsReporter,
+    MessagesReporter,
+    Reporter,
+    ResponsesReporter,
+    TokensReporter,
+)
+from serve.rewrite import Message, Receive, Rewriter, Send, read_body, replay, with_length
 from serve.trace import LiveThinking
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-ROUTES = {
-    "/v1/chat/completions": "chat",
-    "/v1/chat/completions/batch": "batch",
-    "/v1/completions": "completions",
+ROUTES: dict[str, tuple[Route, type[Reporter]]] = {
+    "/v1/chat/completions": ("chat", ChoicesReporter),
+    "/v1/chat/completions/batch": ("chat", BatchReporter),
+    "/v1/completions": ("completions", CompletionsReporter),
+    "/v1/responses": ("responses", ResponsesReporter),
+    "/v1/messages": ("messages", MessagesReporter),
+    "/inference/v1/generate": ("tokens", TokensReporter),
 }
 INVOCATIONS = "/invocations"
-"""SageMaker's route: either of the others, told apart by the body."""
+"""SageMaker's route: a chat or a completion, told apart by the body."""
+COUNT_TOKENS = "/v1/messages/count_tokens"
+"""Anthropic's route that only renders a prompt; it takes what /v1/messages takes."""
+STORED = "/v1/responses/"
+"""Prefix of the routes of stored responses."""
 
 router = APIRouter()
+router.include_router(live_requests.router)
 
 
 @router.get("/v1/thinking/format")
@@ -46,181 +65,167 @@ class ThinkingMiddleware:
 
     def __init__(self, app: Callable[..., Awaitable[None]]) -> None:
         self.app = app
+        # As long as vLLM keeps the responses themselves: until the process ends.
+        self.stored: dict[str, tuple[Reporter, str | None]] = {}
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "").removeprefix(scope.get("root_path", "").rstrip("/"))
-        if (
-            scope["type"] != "http"
-            or scope["method"] != "POST"
-            or (path not in ROUTES and path != INVOCATIONS)
-        ):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        raw = await _read_body(receive)
+        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        if path.startswith(STORED):
+            await self._stored(scope, receive, send, path.removeprefix(STORED).partition("/")[0])
+        elif scope["method"] == "POST" and _is_json(scope):
+            raw = await read_body(receive)
+            try:
+                await self._post(scope, receive, send, path, raw)
+            except RequestError as error:
+                await _bad_request(error, path)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _post(self, scope: Message, receive: Receive, send: Send, path: str, raw: bytes) -> None:
         try:
             body = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None  # vLLM answers malformed JSON itself
         if not isinstance(body, dict):
-            await self.app(scope, _replay(raw, receive), send)
+            await self.app(scope, replay(raw, receive), send)
             return
+        if path == INVOCATIONS:
+            path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+        if path == COUNT_TOKENS:
+            wanted = normalise_request(body, "messages", _default(scope)).body
+        elif path in ROUTES:
+            route, kind = ROUTES[path]
+            asked = _asked(scope, body, route)
+            wanted = _engine_body(asked, route, scope["app"].state.engine_client)
+        else:
+            _refuse_foreign(scope, body)
+            wanted = body
+        if wanted != body:
+            raw = json.dumps(wanted).encode()
+            scope = {**scope, "headers": with_length(scope["headers"], raw)}
+        receive = replay(raw, receive)
+        if path in ROUTES:
+            await self._generate(scope, receive, send, kind, asked.hidden, body.get("store", True))
+        else:
+            await self.app(scope, receive, send)
 
-        route = ROUTES.get(path) or ("chat" if "messages" in body else "completions")
-        try:
-            body = _engine_body(body, route, scope["app"].state.engine_client)
-        except RequestError as error:
-            await _bad_request(error)(scope, receive, send)
-            return
-        raw = json.dumps(body).encode()
-        headers = [(k, v) for k, v in scope["headers"] if k != b"content-length"]
-        scope = {**scope, "headers": [*headers, (b"content-length", str(len(raw)).encode())]}
+    async def _generate(
+        self, scope: Message, receive: Receive, send: Send, kind: type[Reporter], hidden: bool, store: object
+    ) -> None:
+        """Have vLLM's handler generate, while the request can be stopped; annotate what it sends."""
         live = LiveThinking()
+        owner = key_name(scope)
+        thinking_id = LIVE_REQUESTS.add(live, owner)
+        reporter = kind(live, thinking_id, hidden)
+        responses = scope["app"].state.openai_serving_responses
+        if store and kind is ResponsesReporter and responses.enable_store:
+            # From the first word on: a client may read a response that is still being made.
+            reporter.on_id = lambda response_id: self.stored.update({response_id: (reporter, owner)})
         token = LIVE.set(live)
-        reporter = _Reporter(route, max(1, body.get("n") or 1), live)
         try:
-            await self.app(scope, _replay(raw, receive), _Rewriter(send, reporter))
+            await self.app(scope, receive, Rewriter(send, reporter))
         finally:
             LIVE.reset(token)
+            background = responses.background_tasks.get(reporter.response_id)
+            if background is None:
+                LIVE_REQUESTS.remove(thinking_id)
+            else:
+                background.add_done_callback(lambda _: LIVE_REQUESTS.remove(thinking_id))
+
+    async def _stored(self, scope: Message, receive: Receive, send: Send, response_id: str) -> None:
+        """Read or cancel a stored response; those of other API keys do not exist."""
+        reporter, owner = self.stored.get(response_id, (None, None))
+        if reporter is None:
+            await self.app(scope, receive, send)
+        elif owner != key_name(scope):
+            message = f"Response with id '{response_id}' not found."
+            await _error(404, "invalid_request_error", "response_id", message)(scope, receive, send)
+        else:
+            await self.app(scope, receive, Rewriter(send, reporter))
 
 
-def _engine_body(body: dict[str, Any], route: str, engine: ThinkingEngine) -> dict[str, Any]:
-    """The body that vLLM's handlers get: what is asked of thinking travels in `vllm_xargs`."""
-    kind = "completions" if route == "completions" else "chat"
-    asked, body = normalise_request(body, kind, engine.default_thinking)
-    if asked == ThinkingBudget():
+def _default(scope: Message) -> ThinkingBudget:
+    """What holds for a request that asks for nothing: its API key's default, or the server's."""
+    default: ThinkingBudget = scope["app"].state.engine_client.default_thinking
+    key = scope.get(live_requests.KEY)
+    if key is None:
+        return default
+    return replace(key.default or default, ceiling=key.max_budget)
+
+
+def _asked(scope: Message, body: dict[str, Any], route: Route) -> Normalised:
+    form = scope["app"].state.engine_client.thinking_format
+    closing = form.stop_text[form.stop_text.index(form.close) :]
+    return normalise_request(body, route, _default(scope), closing)
+
+
+def _engine_body(asked: Normalised, route: Route, engine: ThinkingEngine) -> dict[str, Any]:
+    """The body that vLLM's handlers get: what is asked of thinking travels in `SamplingParams.extra_args`."""
+    thinking, body, _ = asked
+    holder, place = body, "vllm_xargs"
+    if route == "tokens":
+        if not isinstance(body.get("sampling_params"), dict):
+            return body  # vLLM refuses it
+        holder, place = body["sampling_params"], "extra_args"
+    extra = holder.get(place)
+    if isinstance(extra, dict) and THINKING_ARG in extra:
+        name = f"{place}.{THINKING_ARG}"
+        raise RequestError(name, f"{name} is the server's own; give {THINKING_ARG} at the top level")
+    if thinking == ThinkingBudget():
         return body
+    if extra is not None and not isinstance(extra, dict):
+        raise RequestError(place, f"{place} is {extra!r}; it must be an object")
     if body.get("use_beam_search"):
         raise RequestError(
             "use_beam_search",
             "use_beam_search is true; beam search has no thinking budget, so one of them must go",
         )
-    if asked.stop_text is not None:
-        engine.thinking_format.encode_stop_text(asked.stop_text)
-    return {**body, "vllm_xargs": {**(body.get("vllm_xargs") or {}), THINKING_ARG: asked.dumps()}}
+    if thinking.stop_text is not None:
+        engine.thinking_format.encode_stop_text(thinking.stop_text)
+    carried = {**holder, place: {**(extra or {}), THINKING_ARG: thinking.dumps()}}
+    return {**body, "sampling_params": carried} if route == "tokens" else carried
 
 
-def _bad_request(error: RequestError) -> JSONResponse:
-    detail = {"message": str(error), "type": "BadRequestError", "param": error.param, "code": 400}
-    return JSONResponse({"error": detail}, status_code=400)
+def _refuse_foreign(scope: Message, body: Iterable[str]) -> None:
+    """Refuse fields that speak of thinking on a route whose handler does not know them."""
+    foreign = [name for name in body if SPEAKS_OF_THINKING.search(name)]
+    if foreign:
+        known = _known_fields(scope)
+        for name in foreign:
+            if name not in known:
+                raise RequestError(
+                    name,
+                    f"{name} has no meaning on this route; thinking is budgeted on {', '.join(ROUTES)}",
+                )
 
 
-class _Reporter:
-    """Adds what the trackers know to response objects."""
-
-    def __init__(self, route: str, n: int, live: LiveThinking) -> None:
-        self.route = route
-        self.n = n
-        self.trackers = live.trackers
-
-    def annotate(self, payload: dict[str, Any]) -> None:
-        """Add `thinking` to finished choices, `reasoning_content` to messages, exact counts to usage."""
-        choices = payload.get("choices")
-        if choices is None:
-            return
-        for choice in choices:
-            tracker = self.trackers.get(self._key(payload["id"], choice["index"]))
-            message = choice.get("message") or choice.get("delta")
-            if message is not None and "reasoning" in message:
-                if tracker is not None and not tracker.opened and not message.get("content"):
-                    # vLLM's parser takes a reply without tags for thinking.
-                    message["content"], message["reasoning"] = message["reasoning"], None
-                message["reasoning_content"] = message["reasoning"]
-            if choice.get("finish_reason") is not None and tracker is not None:
-                choice["thinking"] = tracker.report().as_dict()
-        if payload.get("usage"):
-            keys = {self._key(payload["id"], choice["index"]) for choice in choices if "delta" in choice}
-            counted = [t for key, t in self.trackers.items() if not keys or key in keys]
-            details = payload["usage"].get("completion_tokens_details") or {}
-            details["reasoning_tokens"] = sum(tracker.tokens for tracker in counted)
-            payload["usage"]["completion_tokens_details"] = details
-
-    def _key(self, response_id: str, index: int) -> tuple[str, int]:
-        """Request id and index that the engine saw: the handlers send one request for each prompt."""
-        if self.route == "completions":
-            return f"{response_id}-{index // self.n}", index % self.n
-        if self.route == "batch":
-            return f"{response_id}_{index}", 0
-        return response_id, index
+def _known_fields(scope: Message) -> set[str]:
+    """Fields of the request models of the route that a request matches."""
+    names: set[str] = set()
+    for route in scope["app"].routes:
+        if isinstance(route, APIRoute) and route.matches(scope)[0] == Match.FULL:
+            for parameter in route.dependant.body_params:
+                annotation = parameter.field_info.annotation
+                for model in get_args(annotation) or (annotation,):
+                    names |= set(getattr(model, "model_fields", {}))
+    return names
 
 
-class _Rewriter:
-    """An ASGI `send` that annotates JSON and server-sent-event bodies."""
-
-    def __init__(self, send: Send, reporter: _Reporter) -> None:
-        self.send = send
-        self.reporter = reporter
-        self.start: Message | None = None
-        self.kind = ""
-        self.pending = b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = dict(message["headers"])
-            self.kind = headers.get(b"content-type", b"").split(b";")[0].decode()
-            if self.kind == "application/json":
-                self.start = message  # its content-length is known only with the whole body
-                return
-            await self.send(message)
-        elif message["type"] == "http.response.body" and self.kind == "application/json":
-            await self._json(message)
-        elif message["type"] == "http.response.body" and self.kind == "text/event-stream":
-            await self._events(message)
-        else:
-            await self.send(message)
-
-    async def _json(self, message: Message) -> None:
-        self.pending += message.get("body", b"")
-        if message.get("more_body"):
-            return
-        payload = json.loads(self.pending)
-        if isinstance(payload, dict):
-            self.reporter.annotate(payload)
-        body = json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-        assert self.start is not None
-        headers = [(k, v) for k, v in self.start["headers"] if k != b"content-length"]
-        self.start["headers"] = [*headers, (b"content-length", str(len(body)).encode())]
-        await self.send(self.start)
-        await self.send({"type": "http.response.body", "body": body})
-
-    async def _events(self, message: Message) -> None:
-        *events, self.pending = (self.pending + message.get("body", b"")).split(b"\n\n")
-        body = b"".join(self._event(event) + b"\n\n" for event in events)
-        if not message.get("more_body"):
-            body, self.pending = body + self.pending, b""
-        if body or not message.get("more_body"):
-            await self.send({**message, "body": body})
-
-    def _event(self, event: bytes) -> bytes:
-        if not event.startswith(b"data: {"):
-            return event
-        payload = json.loads(event.removeprefix(b"data: "))
-        self.reporter.annotate(payload)
-        return b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+def _is_json(scope: Message) -> bool:
+    kind = dict(scope["headers"]).get(b"content-type", b"")
+    return kind.split(b";")[0].strip().lower() == b"application/json"
 
 
-async def _read_body(receive: Receive) -> bytes:
-    return b"".join([chunk async for chunk in _chunks(receive)])
+def _bad_request(error: RequestError, path: str) -> JSONResponse:
+    if path.startswith("/v1/messages"):
+        detail = {"type": "invalid_request_error", "message": str(error)}
+        return JSONResponse({"type": "error", "error": detail}, status_code=400)
+    return _error(400, "BadRequestError", error.param, str(error))
 
 
-async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return
-        yield message.get("body", b"")
-        more = message.get("more_body", False)
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives `body`, then what the client does next (it may leave)."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
+def _error(status: int, kind: str, param: str, message: str) -> JSONResponse:
+    detail = {"message": message, "type": kind, "param": param, "code": status}
+    return JSONResponse({"error": detail}, status_code=status)

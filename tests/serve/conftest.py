@@ -107,7 +107,7 @@ def _streamed(text: str, n: int) -> Answer:
             choice.token_ids += part.get("token_ids") or []
             choice.reasoning += delta.get("reasoning_content") or ""
             choice.content += delta.get("content") or ""
-            assert ("thinking" in part) == (part["finish_reason"] is not None)
+            assert ("stop_cause" in part.get("thinking", {})) == (part["finish_reason"] is not None)
             if part["finish_reason"] is not None:
                 choice.thinking = part["thinking"]
                 choice.finish_reason = part["finish_reason"]

@@ -1,0 +1,63 @@
+"""The HTTP requests that are being answered, by an id that their clients get: "answer now", please."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from serve.trace import LiveThinking
+
+KEY = "thinkdial.key"
+"""Member of the ASGI scope: the API key that a request came with, None without one."""
+
+router = APIRouter()
+
+
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    live: LiveThinking
+    owner: str | None
+
+
+class LiveRequests:
+    """Requests by id. Each belongs to the API key that made it; for another key it does not exist."""
+
+    def __init__(self) -> None:
+        self._requests: dict[str, _Owned] = {}
+
+    def add(self, live: LiveThinking, owner: str | None) -> str:
+        """Returns the id, which cannot be guessed."""
+        thinking_id = f"think-{secrets.token_hex(16)}"
+        self._requests[thinking_id] = _Owned(live, owner)
+        return thinking_id
+
+    def remove(self, thinking_id: str) -> None:
+        del self._requests[thinking_id]
+
+    def find(self, thinking_id: str, owner: str | None) -> LiveThinking | None:
+        owned = self._requests.get(thinking_id)
+        return owned.live if owned is not None and owned.owner == owner else None
+
+
+LIVE_REQUESTS = LiveRequests()
+"""Those of this process."""
+
+
+def key_name(scope: Mapping[str, Any]) -> str | None:
+    """Name of the API key of a request; it owns what the request makes."""
+    key = scope.get(KEY)
+    return None if key is None else key.name
+
+
+@router.post("/v1/thinking/{thinking_id}/stop")
+async def stop_thinking(thinking_id: str, request: Request) -> JSONResponse:
+    """Answer now: end the thinking of all choices of a running request of the same API key."""
+    live = LIVE_REQUESTS.find(thinking_id, key_name(request.scope))
+    if live is None:
+        message = f"No running request has the thinking id {thinking_id!r}; the header x-thinking-id gives it"
+        detail = {"message": message, "type": "NotFoundError", "param": "thinking_id", "code": 404}
+        return JSONResponse({"error": detail}, status_code=404)
+    return JSONResponse({"id": thinking_id, "stopping": live.stop()})

@@ -1,0 +1,211 @@
+"""What thinking adds to the responses of each API: reports, exact usage, the thinking id, hidden thinking.
+
+A `Reporter` works on the parsed objects of one response: on the whole of a JSON body, or on the data of one
+server-sent event after the other. It alone knows how the API's handler names its engine requests.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from serve.trace import LiveThinking, ThinkingTracker
+
+Json = dict[str, Any]
+
+
+class Reporter:
+    """One response. hidden: its thinking must not be shown.
+
+    response_id: the id that the API's handler gave to the response, once it has been seen.
+    on_id: is called with it then.
+    """
+
+    on_id: Callable[[str], None] | None = None
+
+    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
+        self.trackers = live.trackers
+        self.thinking_id = thinking_id
+        self.hidden = hidden
+        self.response_id: str | None = None
+
+    def found(self, response_id: str) -> None:
+        if self.response_id is None:
+            self.response_id = response_id
+            if self.on_id is not None:
+                self.on_id(response_id)
+
+    def whole(self, payload: Json) -> None:
+        """Annotate the object of a JSON response."""
+        raise NotImplementedError
+
+    def touches(self, event: bytes) -> bool:
+        """Whether a server-sent event must be parsed, told from its bytes; most need not be."""
+        raise NotImplementedError
+
+    def event(self, payload: Json) -> bool:
+        """Annotate the data of a server-sent event; False if it must not be sent."""
+        raise NotImplementedError
+
+
+class ChoicesReporter(Reporter):
+    """Responses with `choices`: chat and text completions, batches of chats, vLLM's tokens in, tokens out."""
+
+    def touches(self, event: bytes) -> bool:
+        return (
+            self.response_id is None
+            or b'"finish_reason":null' not in event
+            or b'"usage":' in event
+            or b'"reasoning":' in event
+        )
+
+    def whole(self, payload: Json) -> None:
+        choices = payload.get("choices")
+        if choices is None:
+            return  # an error
+        self.found(self._id(payload))
+        for choice in choices:
+            self._choice(choice, choice.get("message"))
+        self._usage(payload, self.trackers.values())
+
+    def event(self, payload: Json) -> bool:
+        choices = payload.get("choices")
+        if choices is None:
+            return True  # an error
+        first = self.response_id is None
+        self.found(self._id(payload))
+        emptied = [self._choice(choice, choice.get("delta")) for choice in choices]
+        if first and choices:
+            choices[0]["thinking"] = {"id": self.thinking_id, **choices[0].get("thinking", {})}
+        if choices:
+            found = [self._tracker(choice["index"]) for choice in choices]
+            self._usage(payload, [tracker for tracker in found if tracker is not None])
+        else:
+            self._usage(payload, self.trackers.values())
+        return first or not emptied or not all(emptied) or bool(payload.get("usage"))
+
+    def _id(self, payload: Json) -> str:
+        return payload["id"]
+
+    def _choice(self, choice: Json, message: Json | None) -> bool:
+        """Annotate a choice; True if nothing is left of it."""
+        tracker = self._tracker(choice["index"])
+        emptied = False
+        if message is not None and "reasoning" in message:
+            if tracker is not None and not tracker.opened and not message.get("content"):
+                # vLLM's parser takes a reply without tags for thinking.
+                message["content"], message["reasoning"] = message["reasoning"], None
+            if self.hidden:
+                message["reasoning"] = None
+                emptied = not any(message.values()) and choice.get("finish_reason") is None
+            message["reasoning_content"] = message["reasoning"]
+        if choice.get("finish_reason") is not None and tracker is not None:
+            choice["thinking"] = tracker.report().as_dict()
+        return emptied
+
+    def _usage(self, payload: Json, trackers: Iterable[ThinkingTracker]) -> None:
+        if payload.get("usage"):
+            details = payload["usage"].get("completion_tokens_details") or {}
+            details["reasoning_tokens"] = sum(tracker.tokens for tracker in trackers)
+            payload["usage"]["completion_tokens_details"] = details
+
+    def _tracker(self, index: int) -> ThinkingTracker | None:
+        return self.trackers.get(self._key(index))
+
+    def _key(self, index: int) -> tuple[str, int]:
+        """Request id and index that the engine saw for a choice."""
+        assert self.response_id is not None
+        return self.response_id, index
+
+
+class BatchReporter(ChoicesReporter):
+    """A batch of chats: one engine request each."""
+
+    def _key(self, index: int) -> tuple[str, int]:
+        return f"{self.response_id}_{index}", 0
+
+
+class CompletionsReporter(ChoicesReporter):
+    """Text completions: one engine request for each prompt, with n choices."""
+
+    def _key(self, index: int) -> tuple[str, int]:
+        first = f"{self.response_id}-0"
+        n = sum(request_id == first for request_id, _ in self.trackers) or 1
+        return f"{self.response_id}-{index // n}", index % n
+
+
+class TokensReporter(ChoicesReporter):
+    """vLLM's tokens in, tokens out."""
+
+    def _id(self, payload: Json) -> str:
+        return payload["request_id"]
+
+
+class ResponsesReporter(Reporter):
+    """OpenAI's responses. Built-in tools make several engine requests; the report is the last one's."""
+
+    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
+        super().__init__(live, thinking_id, hidden)
+        self._hidden_items: set[int] = set()
+
+    def touches(self, event: bytes) -> bool:
+        framed = (b"event: response.created\n", b"event: response.completed\n")
+        return self.hidden or event.startswith(framed)
+
+    def whole(self, payload: Json) -> None:
+        if payload.get("object") != "response":
+            return  # an error
+        self.found(payload["id"])
+        trackers = [t for (name, _), t in self.trackers.items() if name.startswith(f"{self.response_id}_")]
+        if payload["status"] in ("queued", "in_progress"):
+            payload["thinking"] = {"id": self.thinking_id}
+        elif trackers:
+            payload["thinking"] = trackers[-1].report().as_dict()
+        if payload.get("usage"):
+            details = payload["usage"]["output_tokens_details"]
+            details["reasoning_tokens"] = sum(tracker.tokens for tracker in trackers)
+        if self.hidden:
+            payload["output"] = [item for item in payload["output"] if item["type"] != "reasoning"]
+
+    def event(self, payload: Json) -> bool:
+        if payload["type"] in ("response.created", "response.completed"):
+            self.whole(payload["response"])
+        if not self.hidden or "output_index" not in payload:
+            return True
+        index = payload["output_index"]
+        if payload.get("item", {}).get("type") == "reasoning":
+            self._hidden_items.add(index)
+        # Sequence numbers keep their gaps, as `starting_after` refers to them.
+        payload["output_index"] = index - sum(hidden < index for hidden in self._hidden_items)
+        return index not in self._hidden_items
+
+
+class MessagesReporter(Reporter):
+    """Anthropic's messages. Hidden thinking leaves an empty block with its signature, as theirs does."""
+
+    def touches(self, event: bytes) -> bool:
+        return event.startswith((b"event: message_start\n", b"event: message_delta\n")) or (
+            self.hidden and b'"thinking_delta"' in event
+        )
+
+    def whole(self, payload: Json) -> None:
+        if payload.get("type") != "message":
+            return  # an error
+        self.found(payload["id"])
+        self._report(payload)
+        for block in payload["content"]:
+            if self.hidden and block["type"] == "thinking":
+                block["thinking"] = ""
+
+    def event(self, payload: Json) -> bool:
+        if payload["type"] == "message_start":
+            self.found(payload["message"]["id"])
+            payload["message"]["thinking"] = {"id": self.thinking_id}
+        elif payload["type"] == "message_delta":
+            self._report(payload)
+        return not (self.hidden and payload.get("delta", {}).get("type") == "thinking_delta")
+
+    def _report(self, payload: Json) -> None:
+        """Put the report and the exact usage into a message, or into the event that ends it."""
+        tracker = self.trackers.get((str(self.response_id), 0))
+        if tracker is not None:
+            payload["thinking"] = tracker.report().as_dict()
+            payload["usage"]["output_tokens_details"] = {"thinking_tokens": tracker.tokens}

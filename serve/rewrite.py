@@ -1,0 +1,114 @@
+"""ASGI messages around a rewritten body: a request's comes whole, a response's goes through a `Reporter`."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from serve.reports import Reporter
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+EVENT_END = b"\n\n"
+DATA = b"data: "
+
+
+def encode(payload: Any) -> bytes:
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Rewriter:
+    """An ASGI `send` that has JSON and server-sent-event bodies annotated, and tells the thinking id."""
+
+    def __init__(self, send: Send, reporter: Reporter) -> None:
+        self.send = send
+        self.reporter = reporter
+        self.start: Message | None = None
+        self.kind = ""
+        self.pending = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._start(message)
+        elif message["type"] == "http.response.body" and self.kind == "text/event-stream":
+            await self._events(message)
+        elif message["type"] == "http.response.body" and self.kind == "application/json":
+            await self._json(message)
+        else:
+            await self.send(message)
+
+    async def _start(self, message: Message) -> None:
+        headers = [*message["headers"], (b"x-thinking-id", self.reporter.thinking_id.encode())]
+        message = {**message, "headers": headers}
+        self.kind = dict(headers).get(b"content-type", b"").split(b";")[0].decode()
+        if self.kind == "application/json":
+            self.start = message  # its content-length is known only with the whole body
+        else:
+            await self.send(message)
+
+    async def _json(self, message: Message) -> None:
+        self.pending += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        payload = json.loads(self.pending)
+        if isinstance(payload, dict):
+            self.reporter.whole(payload)
+        body = encode(payload)
+        assert self.start is not None
+        await self.send({**self.start, "headers": with_length(self.start["headers"], body)})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def _events(self, message: Message) -> None:
+        more = message.get("more_body", False)
+        *events, self.pending = (self.pending + message.get("body", b"")).split(EVENT_END)
+        body = b"".join(map(self._event, events))
+        if not more:
+            body += self.pending
+        if body or not more:
+            await self.send({**message, "body": body})
+
+    def _event(self, event: bytes) -> bytes:
+        if not self.reporter.touches(event):
+            return event + EVENT_END
+        frame, mark, data = event.partition(DATA)
+        if not data.startswith(b"{"):
+            return event + EVENT_END
+        payload = json.loads(data)
+        if not self.reporter.event(payload):
+            return b""
+        return frame + mark + encode(payload) + EVENT_END
+
+
+def with_length(headers: list[tuple[bytes, bytes]], body: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers with the content-length of another body."""
+    kept = [(name, value) for name, value in headers if name != b"content-length"]
+    return [*kept, (b"content-length", str(len(body)).encode())]
+
+
+async def read_body(receive: Receive) -> bytes:
+    return b"".join([chunk async for chunk in _chunks(receive)])
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives `body`, then what the client does next (it may leave)."""
+    given = False
+
+    async def again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
