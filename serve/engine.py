@@ -31,7 +31,6 @@ from serve.formats import ThinkingFormat, load_format
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
 from serve.pace import Pace
-from serve.stops import SentenceEnds
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger(__name__)
@@ -82,7 +81,6 @@ class ThinkingEngine(InterruptibleLLM):
         super().__init__(*args, **kwargs)
         self._next_rank = count()
         self._form: ThinkingFormat | None = None
-        self._sentence_ends: SentenceEnds | None = None
         self.default_thinking = ThinkingBudget()
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
         self.pace = Pace()
@@ -97,7 +95,6 @@ class ThinkingEngine(InterruptibleLLM):
     @thinking_format.setter
     def thinking_format(self, form: ThinkingFormat) -> None:
         self._form = form
-        self._sentence_ends = None
 
     async def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
@@ -184,7 +181,6 @@ class ThinkingEngine(InterruptibleLLM):
                 asked,
                 granted,
                 arrival=None if live is None else live.arrival,
-                sentence_ends=self._ends_of_sentences() if asked.soft else None,
             )
             for _ in range(params.n)
         ]
@@ -212,11 +208,6 @@ class ThinkingEngine(InterruptibleLLM):
         # Thinking that ends with the reply needs no cut.
         within = budget is not None and budget + (not tracker.in_block) < job.max_tokens
         return within or tracker.judges_tokens or asked.deadline is not None
-
-    def _ends_of_sentences(self) -> SentenceEnds:
-        if self._sentence_ends is None:
-            self._sentence_ends = SentenceEnds(self.thinking_format)
-        return self._sentence_ends
 
     # -- one vLLM request, only watched ----------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """Where thinking may stop early: at the end of a sentence or line, or when it runs in circles. Pure."""
 
-from functools import cache
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,21 +15,23 @@ WIDE_SENTENCE_ENDS = ("。", "！", "？")
 CLOSERS = "\"'”’)]*_`"
 
 
-class SentenceEnds:
-    """Tells from two neighbouring tokens of a model whether a sentence or line ends between them."""
+LAST_TOKENS = 8
+"""Tokens that are enough to tell the end of a sentence: its last mark, and what closes after it."""
 
-    def __init__(self, form: ThinkingFormat) -> None:
-        self._text = cache(lambda token: form.decode((token,), skip_special_tokens=False))
 
-    def between(self, before: int, after: int) -> bool:
-        """A full stop ends a sentence only before white space: 3.14 is one number."""
-        text = self._text(before)
-        if text.endswith("\n"):
-            return True
-        bare = text.rstrip(CLOSERS)
-        if bare.endswith(WIDE_SENTENCE_ENDS):
-            return True
-        return bare.endswith(SENTENCE_ENDS) and self._text(after)[:1].isspace()
+def sentence_ends(form: ThinkingFormat, before: Sequence[int], after: int) -> bool:
+    """Whether a sentence or line ends between the tokens `before` (at least the last 8) and the one `after`.
+
+    A full stop ends a sentence only before a space, as 3.14 is one number; before a line end it is the line
+    end that counts.
+    """
+    text = form.decode(tuple(before[-LAST_TOKENS:]), skip_special_tokens=False)
+    if text.endswith("\n"):
+        return True
+    bare = text.rstrip(CLOSERS)
+    if bare.endswith(WIDE_SENTENCE_ENDS):
+        return True
+    return bare.endswith(SENTENCE_ENDS) and form.decode((after,), skip_special_tokens=False).startswith(" ")
 
 
 class CycleDetector:

@@ -1,5 +1,6 @@
 """Counting thinking tokens in a prompt and in a growing reply. Token ids in, decisions out."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
@@ -8,7 +9,7 @@ from typing import Literal
 from serve.budget import ThinkingBudget
 from serve.formats import ThinkingFormat
 from serve.grants import Grant, LoweredBy
-from serve.stops import CycleDetector, SentenceEnds
+from serve.stops import LAST_TOKENS, CycleDetector, sentence_ends
 
 StopCause = Literal[
     "natural", "budget", "deadline", "soft", "loop", "confident", "client", "length", "disabled"
@@ -106,7 +107,6 @@ class ThinkingTracker:
 
     asked, grant: what the request asks, and the budget it gets. arrival: when it came, on the monotonic
         clock.
-    sentence_ends: needed only where `asked.soft` is.
     tokens: thinking tokens so far, over all blocks. in_block: the last token leaves a block open.
     blocks: how many have been opened. answer_tokens: generated outside of blocks.
     cut_cause: why thinking was cut, if it was. answer_wait: seconds from the cut to the first answer token.
@@ -121,7 +121,6 @@ class ThinkingTracker:
         grant: Grant,
         *,
         arrival: float | None = None,
-        sentence_ends: SentenceEnds | None = None,
     ) -> None:
         self.form = form
         self.asked = asked
@@ -143,8 +142,7 @@ class ThinkingTracker:
         self._may_begin = state == "fresh"
         self._disabled = state == "disabled" or grant.budget == 0
         self._length = False
-        self._last: int | None = None
-        self._sentence_ends = sentence_ends if asked.soft else None
+        self._recent: deque[int] = deque(maxlen=LAST_TOKENS)
         self._cycles = None if asked.loop is None else CycleDetector(asked.loop)
 
     @property
@@ -219,14 +217,14 @@ class ThinkingTracker:
             return None
         if self._cycles is not None and self._cycles.found:
             return "loop"
-        near = budget is not None and self.tokens >= budget - self.asked.soft
-        if near and self._sentence_ends is not None and self._last is not None:
-            return "soft" if self._sentence_ends.between(self._last, token) else None
+        near = self.asked.soft and budget is not None and self.tokens >= budget - self.asked.soft
+        if near and self._recent and sentence_ends(self.form, tuple(self._recent), token):
+            return "soft"
         return None
 
     def _think(self, token: int) -> None:
         self.tokens += 1
-        self._last = token
+        self._recent.append(token)
         if self._cycles is not None:
             self._cycles.add(token)
 

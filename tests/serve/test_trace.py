@@ -11,7 +11,6 @@ from serve import DEFAULT_MODEL
 from serve.budget import ThinkingBudget
 from serve.formats import load_format
 from serve.grants import Grant
-from serve.stops import SentenceEnds
 from serve.trace import ThinkingTracker, prompt_state
 
 FORM = load_format(AutoTokenizer.from_pretrained(DEFAULT_MODEL), DEFAULT_MODEL)
@@ -43,9 +42,8 @@ TOKENS = st.lists(st.sampled_from([FORM.open_id, FORM.close_id, 1, 2, 3]), max_s
 
 
 def tracker_of(state: str, budget: int | None = None, **asked: Any) -> ThinkingTracker:
-    ends = SentenceEnds(FORM)
     wish = ThinkingBudget(budget, **asked)
-    return ThinkingTracker(FORM, state, wish, Grant(budget, budget), sentence_ends=ends)  # type: ignore[arg-type]
+    return ThinkingTracker(FORM, state, wish, Grant(budget, budget))  # type: ignore[arg-type]
 
 
 def thinking_tokens(ids: list[int]) -> int:
