@@ -62,21 +62,24 @@ class Rewriter:
     async def _events(self, message: Message) -> None:
         more = message.get("more_body", False)
         *events, self.pending = (self.pending + message.get("body", b"")).split(EVENT_END)
-        body = b"".join(map(self._event, events))
+        body = b"".join([self._event(event) for event in events])
         if not more:
             body += self.pending
         if body or not more:
             await self.send({**message, "body": body})
 
     def _event(self, event: bytes) -> bytes:
-        if not self.reporter.touches(event):
-            return event + EVENT_END
+        quick = self.reporter.quick(event)
+        if quick is not None:
+            return quick + EVENT_END
         frame, mark, data = event.partition(DATA)
         if not data.startswith(b"{"):
             return event + EVENT_END
         payload = json.loads(data)
         if not self.reporter.event(payload):
             return b""
+        if frame:
+            frame = b"event: " + payload["type"].encode() + b"\n"
         return frame + mark + encode(payload) + EVENT_END
 
 
