@@ -132,10 +132,13 @@ class BatchReporter(ChoicesReporter):
 class CompletionsReporter(ChoicesReporter):
     """Text completions: one engine request for each prompt, with n choices."""
 
+    _n = 0
+
     def _key(self, index: int) -> tuple[str, int]:
-        first = f"{self.response_id}-0"
-        n = sum(request_id == first for request_id, _ in self.trackers) or 1
-        return f"{self.response_id}-{index // n}", index % n
+        if not self._n:
+            requests = [request_id for request_id, _ in self.trackers]
+            self._n = requests.count(requests[0]) if requests else 1
+        return f"{self.response_id}-{index // self._n}", index % self._n
 
 
 class TokensReporter(ChoicesReporter):

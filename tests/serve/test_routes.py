@@ -1,6 +1,5 @@
 """Budgets, reports, usage and hidden thinking on every route that generates; other routes refuse a budget."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from serve.http import COUNT_TOKENS, INVOCATIONS, ROUTES
 from serve.live import LiveRequests
 from serve.trace import LiveThinking
 from tests.serve.conftest import Server
-from tests.serve.routes import APIS, EVERY_PARSED_WAY, EVERY_WAY, MESSAGES, RESPONSES, Api, Reply, sse
+from tests.serve.routes import APIS, EVERY_PARSED_WAY, EVERY_WAY, MESSAGES, RESPONSES, Api, Json, Reply, sse
 
 BUDGET = 5
 TAGLESS = {"model": "thinkdial-default", "max_tokens": 24, "temperature": 0}
@@ -150,7 +149,7 @@ async def test_continuous_usage_counts_what_has_been_thought(ask: Server, questi
         ({"vllm_xargs": {"thinking": "{}"}}, "vllm_xargs.thinking"),
     ],
 )
-async def test_wrong_fields_are_named(ask: Server, path: str, fields: dict[str, Any], param: str) -> None:
+async def test_wrong_fields_are_named(ask: Server, path: str, fields: Json, param: str) -> None:
     response = await ask.post(path, {**fields, "messages": [], "prompt": "", "input": ""})
     assert response.status_code == 400
     payload = response.json()
@@ -208,27 +207,30 @@ async def test_stop_of_an_unknown_request(ask: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["chat", "completions", "responses", "messages"])
-async def test_stop_finds_a_running_request(ask: Server, questions: list[str], name: str) -> None:
+async def test_answer_now(ask: Server, questions: list[str], name: str) -> None:
+    """The id is in the header and in the first event; it is good as long as the request runs."""
     api = APIS[name]
-    body = api.body(questions[0], True, max_tokens=1500, thinking_budget=1000, ignore_eos=True)
+    endless: Json = {"logit_bias": {str(ask.close_id): -100}}
+    if name == "messages":  # which has no biases
+        endless = {"thinking": {"min_tokens": 1500}}
+    body = api.body(questions[0], True, max_tokens=1900, **endless)
     async with ask.http.stream("POST", api.path, json=body) as response:
         thinking_id = response.headers["x-thinking-id"]
+        pieces = response.aiter_text()
         text = ""
-        async for piece in response.aiter_text():
-            text += piece
-            if text.count("\n\n") > 3:
-                break
-        assert thinking_id in str(sse(text)[0])
+        while text.count("\n\n") < 12:
+            text += await anext(pieces)
         stopped = await ask.post(f"/v1/thinking/{thinking_id}/stop", {})
+        async for piece in pieces:
+            text += piece
     assert stopped.status_code == 200
-    assert stopped.json()["id"] == thinking_id
-    assert stopped.json()["stopping"] in (0, 1)
-    for _ in range(50):
-        gone = await ask.post(f"/v1/thinking/{thinking_id}/stop", {})
-        if gone.status_code == 404:
-            break
-        await asyncio.sleep(0.1)
-    assert gone.status_code == 404
+    assert stopped.json() == {"id": thinking_id, "stopping": 1}
+    _, answer, report, tokens, first_id = api.read(sse(text))
+    assert first_id == thinking_id
+    assert report["stop_cause"] == "client"
+    assert report["tokens"] == tokens < 1500
+    assert answer.strip()
+    assert (await ask.post(f"/v1/thinking/{thinking_id}/stop", {})).status_code == 404
 
 
 def test_a_request_belongs_to_its_key() -> None:
