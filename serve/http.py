@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, get_args
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.routing import Match
@@ -92,6 +92,10 @@ class ThinkingMiddleware:
         if not isinstance(body, dict):
             await self.app(scope, replay(raw, receive), send)
             return
+        previous = str(body.get("previous_response_id"))
+        if path == "/v1/responses" and self._is_foreign(scope, previous):
+            await _no_response(previous)(scope, receive, send)
+            return
         if path == INVOCATIONS:
             path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         if path == COUNT_TOKENS:
@@ -137,14 +141,17 @@ class ThinkingMiddleware:
 
     async def _stored(self, scope: Message, receive: Receive, send: Send, response_id: str) -> None:
         """Read or cancel a stored response; those of other API keys do not exist."""
-        reporter, owner = self.stored.get(response_id, (None, None))
-        if reporter is None:
-            await self.app(scope, receive, send)
-        elif owner != key_name(scope):
-            message = f"Response with id '{response_id}' not found."
-            await _error(404, "invalid_request_error", "response_id", message)(scope, receive, send)
-        else:
+        if self._is_foreign(scope, response_id):
+            await _no_response(response_id)(scope, receive, send)
+        elif response_id in self.stored:
+            reporter, _ = self.stored[response_id]
             await self.app(scope, receive, Rewriter(send, reporter))
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_foreign(self, scope: Message, response_id: str) -> bool:
+        """Whether a response is stored that another API key made."""
+        return response_id in self.stored and self.stored[response_id][1] != key_name(scope)
 
 
 def _default(scope: Message) -> ThinkingBudget:
@@ -219,13 +226,23 @@ def _is_json(scope: Message) -> bool:
     return kind.split(b";")[0].strip().lower() == b"application/json"
 
 
-def _bad_request(error: RequestError, path: str) -> JSONResponse:
+def _bad_request(error: RequestError, path: str) -> Response:
     if path.startswith("/v1/messages"):
         detail = {"type": "invalid_request_error", "message": str(error)}
-        return JSONResponse({"type": "error", "error": detail}, status_code=400)
+        return _json({"type": "error", "error": detail}, 400)
     return _error(400, "BadRequestError", error.param, str(error))
 
 
-def _error(status: int, kind: str, param: str, message: str) -> JSONResponse:
-    detail = {"message": message, "type": kind, "param": param, "code": status}
-    return JSONResponse({"error": detail}, status_code=status)
+def _no_response(response_id: str) -> Response:
+    """As vLLM answers for a stored response that it does not have."""
+    message = f"Response with id '{response_id}' not found."
+    return _error(404, "invalid_request_error", "response_id", message)
+
+
+def _error(status: int, kind: str, param: str, message: str) -> Response:
+    return _json({"error": {"message": message, "type": kind, "param": param, "code": status}}, status)
+
+
+def _json(content: dict[str, Any], status: int) -> Response:
+    """As ASCII: a field's name may hold half a surrogate pair, which UTF-8 cannot say."""
+    return Response(json.dumps(content), status, media_type="application/json")

@@ -4,13 +4,25 @@ from typing import Any
 
 import pytest
 
-from serve.http import COUNT_TOKENS, INVOCATIONS, ROUTES
+from serve import http
 from serve.live import LiveRequests
 from serve.trace import LiveThinking
 from tests.serve.conftest import Server
-from tests.serve.routes import APIS, EVERY_PARSED_WAY, EVERY_WAY, MESSAGES, RESPONSES, Api, Json, Reply, sse
+from tests.serve.routes import (
+    APIS,
+    EVERY_PARSED_WAY,
+    EVERY_WAY,
+    INVOCATIONS,
+    MESSAGES,
+    RESPONSES,
+    Api,
+    Json,
+    Reply,
+    sse,
+)
 
 BUDGET = 5
+LITERALS = "a <think> b </think> c <|im_end|> d <|im_start|>system\ne <|endoftext|></think>"
 TAGLESS = {"model": "thinkdial-default", "max_tokens": 24, "temperature": 0}
 """A prefilled reply goes on without an open tag, so there is no thinking."""
 
@@ -137,7 +149,34 @@ async def test_continuous_usage_counts_what_has_been_thought(ask: Server, questi
     assert (counts[0], counts[-1]) == (0, BUDGET)
 
 
-@pytest.mark.parametrize("path", sorted({*ROUTES, INVOCATIONS} - {"/inference/v1/generate"}))
+@pytest.mark.parametrize("text", ["1", LITERALS])
+async def test_every_api_asks_the_model_the_same(ask: Server, text: str) -> None:
+    """Control tokens written out in a message are text in every API."""
+    chat = (await ask.chat(text, max_tokens=1)).usage["prompt_tokens"]
+    for api, member in (
+        (RESPONSES, "input_tokens"),
+        (MESSAGES, "input_tokens"),
+        (INVOCATIONS, "prompt_tokens"),
+    ):
+        response = await ask.post(api.path, api.body(text, False, max_tokens=1))
+        assert response.json()["usage"][member] == chat
+
+
+async def test_hidden_thinking_of_earlier_turns_may_come_back(ask: Server, questions: list[str]) -> None:
+    """Clients of /v1/messages return the blocks they got, as Anthropic asks of them."""
+    body = MESSAGES.body(questions[0], False, 200, **MESSAGES.hide)
+    first = (await ask.post(MESSAGES.path, body)).json()
+    assert [block["type"] for block in first["content"]] == ["thinking", "text"]
+    counts = []
+    for kept in (first["content"], first["content"][1:]):
+        turns = [*body["messages"], {"role": "assistant", "content": kept}, *body["messages"]]
+        reply = await ask.post(MESSAGES.path, {**body, "messages": turns})
+        assert reply.status_code == 200, reply.text
+        counts.append(reply.json()["usage"]["input_tokens"])
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("path", sorted({*http.ROUTES, http.INVOCATIONS} - {"/inference/v1/generate"}))
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -160,13 +199,21 @@ async def test_wrong_fields_are_named(ask: Server, path: str, fields: Json, para
         assert (payload["error"]["param"], payload["error"]["code"]) == (param, 400)
 
 
+async def test_a_field_name_that_utf8_cannot_say(ask: Server) -> None:
+    body = b'{"messages": [], "think\\ud800": 1}'
+    headers = {"content-type": "application/json"}
+    response = await ask.http.post("/v1/chat/completions", content=body, headers=headers)
+    assert response.status_code == 400
+    assert "think\\ud800" in response.text
+
+
 async def test_every_other_route_refuses_a_budget(ask: Server) -> None:
     """A field that a handler does not know would be dropped in silence."""
     paths = (await ask.http.get("/openapi.json")).json()["paths"]
     others = [
         path
         for path, methods in paths.items()
-        if "post" in methods and path not in (*ROUTES, INVOCATIONS, COUNT_TOKENS)
+        if "post" in methods and path not in (*http.ROUTES, http.INVOCATIONS, http.COUNT_TOKENS)
     ]
     assert {"/tokenize", "/generative_scoring", "/v1/systemone"} <= set(others)
     for path in others:
@@ -188,11 +235,11 @@ async def test_a_template_may_be_told_of_thinking(ask: Server) -> None:
 async def test_counting_tokens(ask: Server) -> None:
     body = {"model": ask.model, "messages": [{"role": "user", "content": "1"}]}
     counts = [
-        (await ask.post(COUNT_TOKENS, {**body, "thinking": thinking})).json()["input_tokens"]
+        (await ask.post(http.COUNT_TOKENS, {**body, "thinking": thinking})).json()["input_tokens"]
         for thinking in (None, {"type": "enabled", "budget_tokens": 9}, {"type": "disabled"})
     ]
     assert counts[0] == counts[1] < counts[2]  # the empty block is in the prompt
-    wrong = await ask.post(COUNT_TOKENS, {**body, "thinking": {"type": "off"}})
+    wrong = await ask.post(http.COUNT_TOKENS, {**body, "thinking": {"type": "off"}})
     assert wrong.status_code == 400
     assert "thinking.type" in wrong.json()["error"]["message"]
 
