@@ -10,12 +10,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 EVENT_END = b"\n\n"
 DATA = b"data: "
-
-
-def encode(payload: Any) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Rewriter:
@@ -54,7 +51,7 @@ class Rewriter:
         payload = json.loads(self.pending)
         if isinstance(payload, dict):
             self.reporter.whole(payload)
-        body = encode(payload)
+        body = ENCODER.encode(payload).encode()
         assert self.start is not None
         await self.send({**self.start, "headers": with_length(self.start["headers"], body)})
         await self.send({"type": "http.response.body", "body": body})
@@ -80,7 +77,7 @@ class Rewriter:
             return b""
         if frame:
             frame = b"event: " + payload["type"].encode() + b"\n"
-        return frame + mark + encode(payload) + EVENT_END
+        return frame + mark + ENCODER.encode(payload).encode() + EVENT_END
 
 
 def with_length(headers: list[tuple[bytes, bytes]], body: bytes) -> list[tuple[bytes, bytes]]:
