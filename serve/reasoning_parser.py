@@ -178,7 +178,8 @@ class ThinkingReasoningParser(ReasoningParser):
 
     def adjust_request(self, request: Any) -> Any:
         """Keep tags in the text that are special tokens."""
-        if not {self.form.open_id, self.form.close_id}.isdisjoint(self.model_tokenizer.all_special_ids):
+        added = self.model_tokenizer.added_tokens_decoder
+        if any(added[i].special for i in (self.form.open_id, self.form.close_id) if i in added):
             request.skip_special_tokens = False
         return request
 
