@@ -18,7 +18,7 @@ from vllm.reasoning import ReasoningParser, ReasoningParserManager
 
 from serve.formats import REASONING_PARSER, ThinkingFormat
 from serve.templates import TemplateTraits
-from serve.trace import PromptState, ThinkingTracker, prompt_state
+from serve.trace import PromptState, prompt_state
 
 ENVIRONMENT = "THINKDIAL_THINKING_FORMAT"
 """Environment variable that takes the format to the engine process."""
@@ -172,9 +172,15 @@ class ThinkingReasoningParser(ReasoningParser):
         return _message(*self._stream.finish())
 
     def count_reasoning_tokens(self, token_ids: Sequence[int]) -> int:
-        tracker = ThinkingTracker(self.form, self.state, None)
-        tracker.feed(token_ids)
-        return tracker.tokens
+        inside, count = self.state == "thinking", 0
+        for token in token_ids:
+            if token in self.form.end_ids:
+                inside = False
+            elif inside:
+                count += 1
+            elif token == self.form.open_id:
+                inside = True
+        return count
 
     def adjust_request(self, request: Any) -> Any:
         """Keep tags in the text that are special tokens."""
