@@ -18,6 +18,7 @@ from serve import live as live_requests
 from serve.budget import RequestError, ThinkingBudget
 from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
 from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
+from serve.formats import no_thinking
 from serve.live import LIVE_REQUESTS, key_name
 from serve.reports import (
     BatchReporter,
@@ -56,6 +57,9 @@ async def thinking_format(request: Request) -> JSONResponse:
     state = request.app.state
     model = state.openai_serving_models.base_model_paths[0].name
     engine: ThinkingEngine = state.engine_client
+    if engine.thinking_format is None:
+        error = no_thinking(model)
+        return _error(404, "NotFoundError", error.param, str(error))
     described = engine.thinking_format.describe(model)
     return JSONResponse({**described, "default_budget": engine.default_thinking.budget})
 
@@ -164,9 +168,15 @@ def _default(scope: Message) -> ThinkingBudget:
 
 
 def _asked(scope: Message, body: dict[str, Any], route: Route) -> Normalised:
-    form = scope["app"].state.engine_client.thinking_format
-    closing = form.stop_text[form.stop_text.index(form.close) :]
-    return normalise_request(body, route, _default(scope), closing)
+    state = scope["app"].state
+    form = state.engine_client.thinking_format
+    if form is not None:
+        closing = form.stop_text[form.stop_text.index(form.close) :]
+        return normalise_request(body, route, _default(scope), closing)
+    asked = normalise_request(body, route, _default(scope))
+    if asked.thinking not in (ThinkingBudget(), ThinkingBudget(0)):
+        raise no_thinking(state.openai_serving_models.base_model_paths[0].name)
+    return asked._replace(thinking=ThinkingBudget())
 
 
 def _engine_body(asked: Normalised, route: Route, engine: ThinkingEngine) -> dict[str, Any]:
@@ -191,7 +201,7 @@ def _engine_body(asked: Normalised, route: Route, engine: ThinkingEngine) -> dic
             "use_beam_search is true; beam search has no thinking budget, so one of them must go",
         )
     if thinking.stop_text is not None:
-        engine.thinking_format.encode_stop_text(thinking.stop_text)
+        engine.form.encode_stop_text(thinking.stop_text)
     carried = {**holder, place: {**(extra or {}), THINKING_ARG: thinking.dumps()}}
     return {**body, "sampling_params": carried} if route == "tokens" else carried
 
