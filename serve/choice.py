@@ -75,7 +75,7 @@ class LimitedChoice:
         options: dict[str, Any],
     ) -> None:
         self.engine = engine
-        self.form = engine.thinking_format
+        self.form = engine.form
         self.index = index
         self.prompt = prompt
         self.params = params
@@ -173,8 +173,10 @@ class LimitedChoice:
                         self.engine.note_wait(self.tracker, cut_at, output.metrics)
                         cut_at = None
                     delta = delta_of(output)
-                    if segment.thinks and delta.stop_reason == self.form.close_id:
-                        delta.text += self.form.close
+                    if segment.thinks and delta.stop_reason in self.form.end_ids:
+                        delta.text += self.form.decode(
+                            (delta.token_ids[-1],), skip_special_tokens=self.params.skip_special_tokens
+                        )
                         delta.finish_reason = delta.stop_reason = None
                         if len(self.reply) + len(delta.token_ids) >= self.max_tokens:
                             delta.finish_reason = "length"
@@ -267,7 +269,7 @@ class LimitedChoice:
             options = self.engine.ahead_of_new(options)
         if thinks:
             params.stop = []
-            params.stop_token_ids = [form.close_id]
+            params.stop_token_ids = sorted(form.end_ids)
             params._all_stop_token_ids = set(params.stop_token_ids)
             params.structured_outputs = None
             params.min_tokens = min(self._hold_open, params.max_tokens)
@@ -292,7 +294,7 @@ class LimitedChoice:
         """Whether thinking is going on, or may still begin, by the newest tokens."""
         unread = self._generated()[len(self._segment.kept) :]
         for token in reversed(unread):
-            if token in (self.form.open_id, self.form.close_id):
+            if token == self.form.open_id or token in self.form.end_ids:
                 return token == self.form.open_id
         return self.tracker.in_block or (self.tracker.untouched and not unread)
 

@@ -17,7 +17,7 @@ from serve.budget import RequestError, ThinkingBudget, with_members
 
 EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
 Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
-Unless given: --host 127.0.0.1, --reasoning-parser qwen3, --scheduling-policy priority; on CPU also
+Unless given: --host 127.0.0.1, --scheduling-policy priority; on CPU also
 --enforce-eager, --block-size 32, VLLM_CPU_KVCACHE_SPACE=1 (GiB), and on up to four cores one OpenMP thread.
 Telemetry of vLLM and of the Hugging Face hub is off."""
 
@@ -119,7 +119,6 @@ def vllm_arguments(model: str, rest: Sequence[str], cpu: bool) -> list[str]:
     given = {arg.split("=")[0].replace("_", "-") for arg in rest if arg.startswith("--")}
     defaults = {
         "--host": ["127.0.0.1"],
-        "--reasoning-parser": ["qwen3"],
         "--scheduling-policy": ["priority"],
     }
     if Path(model).is_dir():

@@ -27,7 +27,7 @@ from vllm.utils.async_utils import merge_async_iterators
 from serve.budget import ConfidentStop, ThinkingBudget
 from serve.choice import LimitedChoice, with_barred
 from serve.deltas import add_to, empty_output, request_output, stopped_by_token
-from serve.formats import ThinkingFormat, load_format
+from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
 from serve.pace import Pace
@@ -74,27 +74,23 @@ class ThinkingEngine(InterruptibleLLM):
     A request asks by `extra_args["thinking"]`, a `ThinkingBudget` as JSON, or by vLLM's own
     `SamplingParams.thinking_token_budget`. Each finished `CompletionOutput` carries its `ThinkingReport` as
     `.thinking`.
+    thinking_format: the served model's, as its checkpoint says; None if it does not think.
     default_thinking: for HTTP requests that ask for nothing. on_finish: called with each finished choice.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._next_rank = count()
-        self._form: ThinkingFormat | None = None
+        self.thinking_format = find_format(self.renderer.tokenizer, Path(self.model_config.model))
         self.default_thinking = ThinkingBudget()
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
         self.pace = Pace()
 
     @property
-    def thinking_format(self) -> ThinkingFormat:
-        """The served model's format; set it to override what the checkpoint says."""
-        if self._form is None:
-            self._form = load_format(self.renderer.tokenizer, Path(self.model_config.model))
-        return self._form
-
-    @thinking_format.setter
-    def thinking_format(self, form: ThinkingFormat) -> None:
-        self._form = form
+    def form(self) -> ThinkingFormat:
+        """The format of a model that thinks."""
+        assert self.thinking_format is not None
+        return self.thinking_format
 
     async def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
@@ -104,6 +100,13 @@ class ThinkingEngine(InterruptibleLLM):
         Raises VLLMValidationError for a budget on a prompt without token ids, or without room for an answer.
         """
         params, asked = self._take_asked(sampling_params)
+        if self.thinking_format is None:
+            if asked not in (ThinkingBudget(), ThinkingBudget(0)):
+                error = no_thinking(str(self.model_config.served_model_name))
+                raise VLLMValidationError(str(error), parameter=error.param)
+            async for output in super().generate(prompt, params, request_id, **options):
+                yield output
+            return
         prompt = await self._with_ids(prompt)
         ids = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
         if ids is None or prompt["type"] not in ("token", "multimodal"):
@@ -153,7 +156,7 @@ class ThinkingEngine(InterruptibleLLM):
         options: dict[str, Any],
     ) -> Job:
         """The request with the budget it gets; its trackers are registered."""
-        form, live = self.thinking_format, LIVE.get()
+        form, live = self.form, LIVE.get()
         stop_ids = form.stop_ids if asked.stop_text is None else form.encode_stop_text(asked.stop_text)
         state = prompt_state(prompt["prompt_token_ids"], form)
         room = self.model_config.max_model_len - len(prompt["prompt_token_ids"])
@@ -165,6 +168,8 @@ class ThinkingEngine(InterruptibleLLM):
         )
         if granted.budget == 0:
             prompt = self._thinking_off(prompt)
+            # A grammar binds the reply from here on, whatever vLLM saw in the prompt before.
+            options = dict(options, reasoning_ended=True)
             params = with_barred(params, form.open_id)
             state = prompt_state(prompt["prompt_token_ids"], form)
             room = self.model_config.max_model_len - len(prompt["prompt_token_ids"])
@@ -191,7 +196,7 @@ class ThinkingEngine(InterruptibleLLM):
 
     def _thinking_off(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """The prompt with thinking closed, by the empty block unless its template has done so."""
-        form = self.thinking_format
+        form = self.form
         state = prompt_state(prompt["prompt_token_ids"], form)
         if state == "thinking":
             return dict(prompt, prompt_token_ids=[*prompt["prompt_token_ids"], *form.close_block_ids])
@@ -244,14 +249,14 @@ class ThinkingEngine(InterruptibleLLM):
 
     def _stopper(self, job: Job, index: int, shown: Shown, wanting: set[int]) -> Callable[[], bool]:
         """What interrupts the watched request if its choice `index` is thinking, and notes who wanted it."""
-        form, tracker = self.thinking_format, job.trackers[index]
+        form, tracker = self.form, job.trackers[index]
 
         def stop() -> bool:
             if shown.finished or index in wanting:
                 return False
             partial = self.partial(job.request_id).get(index)
             unread = [] if partial is None else partial.token_ids[len(shown.token_ids) :]
-            tags = [token for token in unread if token in (form.open_id, form.close_id)]
+            tags = [token for token in unread if token == form.open_id or token in form.end_ids]
             thinking = tags[-1] == form.open_id if tags else tracker.in_block
             if not (thinking or (tracker.untouched and not unread)):
                 return False
@@ -294,7 +299,7 @@ class ThinkingEngine(InterruptibleLLM):
         return self._joined(job, choices, [empty_output(index) for index in range(job.params.n)])
 
     def _choice(self, job: Job, index: int) -> LimitedChoice:
-        form = self.thinking_format
+        form = self.form
         params = copy.copy(job.params)
         params.n = 1
         if params.seed is not None:
@@ -365,7 +370,7 @@ class ThinkingEngine(InterruptibleLLM):
 
     async def probe(self, choice: LimitedChoice, confident: ConfidentStop) -> tuple[list[int], float]:
         """The greedy answer from a choice's thinking so far, and the geometric mean of its probabilities."""
-        form = self.thinking_format
+        form = self.form
         ids = [*choice.prompt["prompt_token_ids"], *choice.reply, *choice.stop_ids]
         ids += form.encode(confident.induce)
         room = self.model_config.max_model_len - len(ids)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any, get_args
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from starlette.routing import Match
@@ -18,6 +18,7 @@ from serve import live as live_requests
 from serve.budget import RequestError, ThinkingBudget
 from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
 from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
+from serve.formats import no_thinking
 from serve.live import LIVE_REQUESTS, key_name
 from serve.reports import (
     BatchReporter,
@@ -56,6 +57,9 @@ async def thinking_format(request: Request) -> JSONResponse:
     state = request.app.state
     model = state.openai_serving_models.base_model_paths[0].name
     engine: ThinkingEngine = state.engine_client
+    if engine.thinking_format is None:
+        error = no_thinking(model)
+        return _error(404, "NotFoundError", error.param, str(error))
     described = engine.thinking_format.describe(model)
     return JSONResponse({**described, "default_budget": engine.default_thinking.budget})
 
@@ -91,6 +95,10 @@ class ThinkingMiddleware:
             body = None  # vLLM answers malformed JSON itself
         if not isinstance(body, dict):
             await self.app(scope, replay(raw, receive), send)
+            return
+        previous = str(body.get("previous_response_id"))
+        if path == "/v1/responses" and self._is_foreign(scope, previous):
+            await _no_response(previous)(scope, receive, send)
             return
         if path == INVOCATIONS:
             path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
@@ -138,14 +146,17 @@ class ThinkingMiddleware:
 
     async def _stored(self, scope: Message, receive: Receive, send: Send, response_id: str) -> None:
         """Read or cancel a stored response; those of other API keys do not exist."""
-        reporter, owner = self.stored.get(response_id, (None, None))
-        if reporter is None:
-            await self.app(scope, receive, send)
-        elif owner != key_name(scope):
-            message = f"Response with id '{response_id}' not found."
-            await _error(404, "invalid_request_error", "response_id", message)(scope, receive, send)
-        else:
+        if self._is_foreign(scope, response_id):
+            await _no_response(response_id)(scope, receive, send)
+        elif response_id in self.stored:
+            reporter, _ = self.stored[response_id]
             await self.app(scope, receive, Rewriter(send, reporter))
+        else:
+            await self.app(scope, receive, send)
+
+    def _is_foreign(self, scope: Message, response_id: str) -> bool:
+        """Whether a response is stored that another API key made."""
+        return response_id in self.stored and self.stored[response_id][1] != key_name(scope)
 
 
 def _default(scope: Message) -> ThinkingBudget:
@@ -158,9 +169,15 @@ def _default(scope: Message) -> ThinkingBudget:
 
 
 def _asked(scope: Message, body: dict[str, Any], route: Route) -> Normalised:
-    form = scope["app"].state.engine_client.thinking_format
-    closing = form.stop_text[form.stop_text.index(form.close) :]
-    return normalise_request(body, route, _default(scope), closing)
+    state = scope["app"].state
+    form = state.engine_client.thinking_format
+    if form is not None:
+        closing = form.stop_text[form.stop_text.index(form.close) :]
+        return normalise_request(body, route, _default(scope), closing)
+    asked = normalise_request(body, route, _default(scope))
+    if asked.thinking not in (ThinkingBudget(), ThinkingBudget(0)):
+        raise no_thinking(state.openai_serving_models.base_model_paths[0].name)
+    return asked._replace(thinking=ThinkingBudget())
 
 
 def _engine_body(asked: Normalised, route: Route, engine: ThinkingEngine) -> dict[str, Any]:
@@ -185,7 +202,7 @@ def _engine_body(asked: Normalised, route: Route, engine: ThinkingEngine) -> dic
             "use_beam_search is true; beam search has no thinking budget, so one of them must go",
         )
     if thinking.stop_text is not None:
-        engine.thinking_format.encode_stop_text(thinking.stop_text)
+        engine.form.encode_stop_text(thinking.stop_text)
     carried = {**holder, place: {**(extra or {}), THINKING_ARG: thinking.dumps()}}
     return {**body, "sampling_params": carried} if route == "tokens" else carried
 
@@ -220,13 +237,23 @@ def _is_json(scope: Message) -> bool:
     return kind.split(b";")[0].strip().lower() == b"application/json"
 
 
-def _bad_request(error: RequestError, path: str) -> JSONResponse:
+def _bad_request(error: RequestError, path: str) -> Response:
     if path.startswith("/v1/messages"):
         detail = {"type": "invalid_request_error", "message": str(error)}
-        return JSONResponse({"type": "error", "error": detail}, status_code=400)
+        return _json({"type": "error", "error": detail}, 400)
     return _error(400, "BadRequestError", error.param, str(error))
 
 
-def _error(status: int, kind: str, param: str, message: str) -> JSONResponse:
-    detail = {"message": message, "type": kind, "param": param, "code": status}
-    return JSONResponse({"error": detail}, status_code=status)
+def _no_response(response_id: str) -> Response:
+    """As vLLM answers for a stored response that it does not have."""
+    message = f"Response with id '{response_id}' not found."
+    return _error(404, "invalid_request_error", "response_id", message)
+
+
+def _error(status: int, kind: str, param: str, message: str) -> Response:
+    return _json({"error": {"message": message, "type": kind, "param": param, "code": status}}, status)
+
+
+def _json(content: dict[str, Any], status: int) -> Response:
+    """As ASCII: a field's name may hold half a surrogate pair, which UTF-8 cannot say."""
+    return Response(json.dumps(content), status, media_type="application/json")

@@ -8,7 +8,7 @@ characters, spelt with ordinary tokens.
 
 import re
 import secrets
-from typing import Any
+from typing import Any, ClassVar
 
 from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
@@ -16,11 +16,15 @@ from vllm.utils.async_utils import make_async
 TEXT_KEYS = frozenset(
     {"content", "text", "reasoning", "reasoning_content", "thinking", "arguments", "refusal"}
 )
-LEADING_BLOCK = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 
 
 class LiteralSafeRenderer(HfRenderer):
-    """vLLM's renderer of Hugging Face templates; message text cannot hold control tokens."""
+    """vLLM's renderer of Hugging Face templates; message text cannot hold control tokens.
+
+    tags: the tags of the served model's thinking, if it thinks.
+    """
+
+    tags: ClassVar[tuple[str, str] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -57,10 +61,16 @@ class LiteralSafeRenderer(HfRenderer):
         content = message.get("content")
         if message.get("role") == "assistant" and isinstance(content, str):
             # Templates take the thinking of earlier turns off by its tags.
-            block = LEADING_BLOCK.match(content)
-            if block is not None:
-                marked["content"] = block[0] + self._mark_text(content[block.end() :])
+            block, rest = self._split_block(content)
+            marked["content"] = block + self._mark_text(rest)
         return marked
+
+    def _split_block(self, text: str) -> tuple[str, str]:
+        """A block of thinking that a text begins with, and the rest."""
+        if self.tags is None or not text.lstrip().startswith(self.tags[0]):
+            return "", text
+        before, close, after = text.partition(self.tags[1])
+        return (before + close, after) if close else ("", text)
 
     def _mark_value(self, value: Any, key: str) -> Any:
         if isinstance(value, str):

@@ -11,12 +11,9 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 EVENT_END = b"\n\n"
 DATA = b"data: "
-
-
-def encode(payload: Any) -> bytes:
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Rewriter:
@@ -55,7 +52,7 @@ class Rewriter:
         payload = json.loads(self.pending)
         if isinstance(payload, dict):
             self.reporter.whole(payload)
-        body = encode(payload)
+        body = ENCODER.encode(payload).encode()
         assert self.start is not None
         await self.send({**self.start, "headers": with_length(self.start["headers"], body)})
         await self.send({"type": "http.response.body", "body": body})
@@ -63,22 +60,25 @@ class Rewriter:
     async def _events(self, message: Message) -> None:
         more = message.get("more_body", False)
         *events, self.pending = (self.pending + message.get("body", b"")).split(EVENT_END)
-        body = b"".join(map(self._event, events))
+        body = b"".join([self._event(event) for event in events])
         if not more:
             body += self.pending
         if body or not more:
             await self.send({**message, "body": body})
 
     def _event(self, event: bytes) -> bytes:
-        if not self.reporter.touches(event):
-            return event + EVENT_END
+        quick = self.reporter.quick(event)
+        if quick is not None:
+            return quick + EVENT_END
         frame, mark, data = event.partition(DATA)
         if not data.startswith(b"{"):
             return event + EVENT_END
         payload = json.loads(data)
         if not self.reporter.event(payload):
             return b""
-        return frame + mark + encode(payload) + EVENT_END
+        if frame:
+            frame = b"event: " + payload["type"].encode() + b"\n"
+        return frame + mark + ENCODER.encode(payload).encode() + EVENT_END
 
 
 def with_length(headers: list[tuple[bytes, bytes]], body: bytes) -> list[tuple[bytes, bytes]]:

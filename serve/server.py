@@ -22,13 +22,17 @@ from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
+from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.registry import RENDERER_REGISTRY
+from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
 from serve import http
 from serve.engine import ThinkingEngine
-from serve.formats import load_format
+from serve.formats import ThinkingFormat, find_format
+from serve.literals import LiteralSafeRenderer
+from serve.reasoning_parser import register
 
 
 def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool = False) -> int:
@@ -52,13 +56,31 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
     except ValueError as error:
         parser.error(str(error))
+    try:
+        form = find_format(
+            cached_tokenizer_from_config(config.model_config),
+            Path(args.model),
+            chat_template=load_chat_template(args.chat_template),
+            open=ours.thinking_open,
+            close=ours.thinking_close,
+            stop_text=ours.thinking_stop_text,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    if form is not None and not config.structured_outputs_config.reasoning_parser:
+        register(form, args, config)
+    LiteralSafeRenderer.tags = None if form is None else (form.open, form.close)
     with suppress(KeyboardInterrupt):  # a signal during start-up
-        _serve(ours, args, engine_args, config)
+        _serve(ours, args, engine_args, config, form)
     return 0
 
 
 def _serve(
-    ours: argparse.Namespace, args: argparse.Namespace, engine_args: AsyncEngineArgs, config: VllmConfig
+    ours: argparse.Namespace,
+    args: argparse.Namespace,
+    engine_args: AsyncEngineArgs,
+    config: VllmConfig,
+    form: ThinkingFormat | None,
 ) -> None:
     """Start the engine, then HTTP; a start-up that a signal interrupts still shuts its engine down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -74,13 +96,7 @@ def _serve(
         disable_log_stats=engine_args.disable_log_stats,
     )
     try:
-        engine.thinking_format = load_format(
-            engine.renderer.tokenizer,
-            Path(args.model),
-            open=ours.thinking_open,
-            close=ours.thinking_close,
-            stop_text=ours.thinking_stop_text,
-        )
+        engine.thinking_format = form
         engine.default_thinking = ours.default_thinking
         uvloop.run(_serve_until_signal(engine, args, sock))
     finally:

@@ -35,7 +35,7 @@ class ThinkingReport:
     """How the thinking of one choice went.
 
     stop_cause: why it ended. budget: what was in force; None is no limit.
-    tokens: generated after an open tag and before its close tag.
+    tokens: generated after an open tag and before its close tag, or before a tool call that takes its place.
     inserted_tokens: inserted into the reply, not generated. blocks: how many there were.
     seconds: from the request's arrival to the end of this choice.
     The rest is told only of what was in force: requested_budget and lowered_by when the budget is less than
@@ -184,11 +184,11 @@ class ThinkingTracker:
         last = len(token_ids) - 1
         for position, token in enumerate(token_ids):
             ends = stopped and position == last
-            if token == self.form.close_id or ends:
+            if token in self.form.end_ids or ends:
                 if self.in_block and self.tokens < self.floor:
                     return Verdict(position, "wait")
                 self.answer_tokens += not self.in_block
-                if token == self.form.close_id:
+                if token in self.form.end_ids:
                     self.in_block = False
             elif self.in_block:
                 if (cause := self._reason_to_stop(token)) is not None:

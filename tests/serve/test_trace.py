@@ -83,7 +83,7 @@ def test_stops_at_the_first_forbidden_token(ids: list[int], budget: int, step: i
 
 def test_the_token_that_ends_the_reply_is_no_thinking() -> None:
     tracker = tracker_of("thinking", 2)
-    (turn_end,) = FORM.turn_end_ids
+    turn_end = FORM.tokenizer.eos_token_id
     assert tracker.feed([1, 2, turn_end], stopped=True) is None
     assert tracker.tokens == 2
 
