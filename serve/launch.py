@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -66,11 +66,7 @@ def start_server(
     log_path: where the server's output goes; None is a new temporary file. timeout: seconds to wait.
     Raises RuntimeError with the log's tail if the server ends or is not healthy in time.
     """
-    port = port or _free_port()
-    if log_path is None:
-        handle, name = tempfile.mkstemp(prefix="thinkdial-serve-", suffix=".log")
-        os.close(handle)
-        log_path = Path(name)
+    port = port or free_port()
     command = [
         sys.executable,
         "-m",
@@ -82,6 +78,25 @@ def start_server(
         str(port),
         *args,
     ]
+    return start_process(command, port, log_path=log_path, timeout=timeout)
+
+
+def start_process(
+    command: Sequence[str],
+    port: int,
+    *,
+    environment: Mapping[str, str] | None = None,
+    log_path: Path | None = None,
+    timeout: float = 300,
+) -> RunningServer:
+    """Start an OpenAI-compatible server that will listen on `port` and wait until it is healthy.
+
+    environment: variables added to this process's. For the rest see `start_server`.
+    """
+    if log_path is None:
+        handle, name = tempfile.mkstemp(prefix="thinkdial-serve-", suffix=".log")
+        os.close(handle)
+        log_path = Path(name)
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     with log_path.open("wb") as log:
@@ -93,7 +108,7 @@ def start_server(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )
     server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
     try:
@@ -131,7 +146,8 @@ def _tail(path: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]

@@ -117,6 +117,8 @@ def _run_worker_in_engine(config: VllmConfig) -> None:
 
 async def _serve_until_signal(engine: ThinkingEngine, args: argparse.Namespace, sock: socket.socket) -> None:
     await engine.reset_mm_cache()
+    # vLLM reads its environment again for every token unless told that it stays as it is.
+    envs.enable_envs_cache()
     await (await _serve_http(engine, args, sock))
 
 
