@@ -1,4 +1,4 @@
-"""Servers of their own: our flags, start-up failures, a drained end on SIGTERM, and the death of an engine."""
+"""Servers of their own: our flags, start-up failures, a drained end on SIGTERM, an engine that dies."""
 
 import json
 import os
