@@ -28,7 +28,7 @@ from vllm.renderers.registry import RENDERER_REGISTRY
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from serve import http, logs
+from serve import http, logs, openapi
 from serve.engine import ThinkingEngine
 from serve.formats import load_format
 from serve.keys import KEY_VARIABLES, KeyRing, load_keys
@@ -132,6 +132,7 @@ async def _serve_http(
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     app.include_router(http.router)
+    openapi.install(app, keys=len(keys) > 0)
     metrics = ThinkingMetrics()
     admission = Admission()
     gate = Middleware(
