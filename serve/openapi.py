@@ -1,7 +1,7 @@
 """The OpenAPI document: FastAPI's, made true for this server.
 
-FastAPI derives requests from vLLM's models. What it cannot know is put in here: which routes we vouch for, what
-their responses hold, our own fields, and every status that occurs.
+FastAPI derives requests from vLLM's models. What it cannot know is put in here: which routes we vouch for,
+what their responses hold, our own fields, and every status that occurs.
 """
 
 import re

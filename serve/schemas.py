@@ -49,7 +49,7 @@ THINKING: Schema = _object(
         "effort": EFFORT,
         "deadline": {
             "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": False}, {"type": "null"}],
-            "description": "Seconds from arrival within which the whole response should be there; false is none.",
+            "description": "Seconds from arrival in which the whole response should be there; false is none.",
         },
         "soft": _said(COUNT, "Within this many tokens of the budget, stop at the end of a sentence or line."),
         "min_tokens": _said(COUNT, "Thinking that ends earlier goes on with `wait_text`."),
@@ -87,11 +87,11 @@ THINKING: Schema = _object(
 
 def request_fields(path: str) -> dict[str, Schema]:
     """The fields that ask something of thinking, in every dialect, as the route `path` takes them."""
-    passed_on = {
-        "/v1/responses": {"reasoning": ("summary", "generate_summary", "mode", "context")},
-        "/v1/messages": {"output_config": ("format",)},
-        "/v1/messages/count_tokens": {"output_config": ("format",)},
-    }.get(path, {})
+    passed_on: dict[str, tuple[str, ...]] = {}
+    if path == "/v1/responses":
+        passed_on["reasoning"] = ("summary", "generate_summary", "mode", "context")
+    if path.startswith("/v1/messages"):
+        passed_on["output_config"] = ("format",)
     objects: dict[str, Mapping[str, Schema]] = {
         "reasoning": {"effort": EFFORT, "max_tokens": LIMIT, "enabled": SWITCH, "exclude": SWITCH},
         "output_config": {"effort": EFFORT},
@@ -130,7 +130,7 @@ def request_fields(path: str) -> dict[str, Schema]:
 
 REPORT: Schema = {
     **TypeAdapter(ThinkingReport).json_schema(),
-    "description": "How the thinking of a choice went, once it has ended; members beyond the required ones tell "
+    "description": "How the thinking of a choice went, once it has ended; members that are not required tell "
     "of what was in force.",
 }
 REPORT_OR_ID: Schema = {
@@ -139,6 +139,6 @@ REPORT_OR_ID: Schema = {
         {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
         {"type": "null"},
     ],
-    "description": "The report; on a response that has only begun, the id by which its thinking can be stopped.",
+    "description": "The report; on a response that has only begun, the id by which thinking can be stopped.",
 }
 REASONING_TOKENS: Schema = {"type": "integer", "minimum": 0, "description": "Thinking tokens."}

@@ -12,7 +12,9 @@ import uvicorn
 import uvloop
 import vllm.envs as envs
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
@@ -21,6 +23,7 @@ from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed
 from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
+from vllm.entrypoints.serve.exception_handling.handlers.http import http_exception_handler
 from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
@@ -33,7 +36,7 @@ from serve.engine import ThinkingEngine
 from serve.formats import load_format
 from serve.keys import KEY_VARIABLES, KeyRing, load_keys
 from serve.lifecycle import serve_until_stopped
-from serve.limits import Admission, Gate
+from serve.limits import METRICS, Admission, Gate
 from serve.metrics import ThinkingMetrics
 from serve.trace import ThinkingTracker
 
@@ -132,6 +135,10 @@ async def _serve_http(
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     app.include_router(http.router)
+    # vLLM registers this for FastAPI's own errors only: an unknown route would answer in another shape.
+    app.exception_handler(HTTPException)(http_exception_handler)
+    # vLLM answers every method on this path, besides its route for GET.
+    app.router.routes = [it for it in app.routes if not (isinstance(it, Mount) and it.path == METRICS)]
     openapi.install(app, keys=len(keys) > 0)
     metrics = ThinkingMetrics()
     admission = Admission()
