@@ -11,7 +11,7 @@ from typing import Any
 import uvicorn
 import uvloop
 import vllm.envs as envs
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -136,7 +136,7 @@ async def _serve_http(
     app = build_app(args, tasks, engine.model_config)
     app.include_router(http.router)
     # vLLM registers this for FastAPI's own errors only: an unknown route would answer in another shape.
-    app.exception_handler(HTTPException)(http_exception_handler)
+    app.exception_handler(HTTPException)(_http_error)
     # vLLM answers every method on this path, besides its route for GET.
     app.router.routes = [it for it in app.routes if not (isinstance(it, Mount) and it.path == METRICS)]
     openapi.install(app, keys=len(keys) > 0)
@@ -165,6 +165,13 @@ async def _serve_http(
     if args.enable_ssl_refresh:
         SSLCertRefresher(config.ssl, args.ssl_keyfile, args.ssl_certfile, args.ssl_ca_certs)
     return await serve_until_stopped(app, config, sock, engine, admission, args.shutdown_timeout)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """As vLLM answers, with the error's own headers, such as `Allow`."""
+    response = await http_exception_handler(request, error)
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _uvicorn_config(app: FastAPI, args: argparse.Namespace) -> uvicorn.Config:
