@@ -52,7 +52,7 @@ router.include_router(live_requests.router)
 
 
 @router.get("/v1/thinking/format")
-async def thinking_format(request: Request) -> JSONResponse:
+async def thinking_format(request: Request) -> Response:
     """How the served model writes its thinking, and what is inserted at a cut."""
     state = request.app.state
     model = state.openai_serving_models.base_model_paths[0].name

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,8 @@ from types import TracebackType
 import httpx
 
 HOST = "127.0.0.1"
-STOP_SECONDS = 20.0
+DRAIN_SECONDS = 10.0
+STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_LINES = 40
 
@@ -34,14 +36,16 @@ class RunningServer:
     log_path: Path
 
     def stop(self) -> None:
-        """End the server: SIGTERM, and SIGKILL to all its processes if that is not enough."""
-        if self.process.poll() is None:
+        """End the server: SIGTERM lets its requests finish, a second one does not, and SIGKILL ends all."""
+        for seconds in (DRAIN_SECONDS, STOP_SECONDS):
+            if self.process.poll() is not None:
+                return
             self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def __enter__(self) -> "RunningServer":
         return self
@@ -57,12 +61,14 @@ def start_server(
     *,
     port: int = 0,
     args: Sequence[str] = (),
+    api_key: str | None = None,
     log_path: Path | None = None,
     timeout: float = 300,
 ) -> RunningServer:
     """Start `thinkdial serve` and wait until it is healthy.
 
     model: folder or hub name; None is the shipped model. port: 0 picks a free one. args: further flags.
+    api_key: one of the server's keys, if it has any; to ask for its model's name.
     log_path: where the server's output goes; None is a new temporary file. timeout: seconds to wait.
     Raises RuntimeError with the log's tail if the server ends or is not healthy in time.
     """
@@ -78,7 +84,7 @@ def start_server(
         str(port),
         *args,
     ]
-    return start_process(command, port, log_path=log_path, timeout=timeout)
+    return start_process(command, port, api_key=api_key, log_path=log_path, timeout=timeout)
 
 
 def start_process(
@@ -86,6 +92,7 @@ def start_process(
     port: int,
     *,
     environment: Mapping[str, str] | None = None,
+    api_key: str | None = None,
     log_path: Path | None = None,
     timeout: float = 300,
 ) -> RunningServer:
@@ -112,7 +119,7 @@ def start_process(
         )
     server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
     try:
-        server.model = _wait(server, timeout)
+        server.model = _wait(server, api_key, timeout)
     except BaseException:
         server.stop()
         raise
@@ -124,8 +131,9 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait(server: RunningServer, timeout: float) -> str:
+def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:
     """The name of the served model, once the server answers."""
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
@@ -134,8 +142,8 @@ def _wait(server: RunningServer, timeout: float) -> str:
             )
         try:
             if httpx.get(f"{server.base_url}/health", timeout=5).status_code == httpx.codes.OK:
-                models = httpx.get(f"{server.base_url}/v1/models", timeout=30).raise_for_status().json()
-                return models["data"][0]["id"]
+                models = httpx.get(f"{server.base_url}/v1/models", headers=headers, timeout=30)
+                return models.raise_for_status().json()["data"][0]["id"]
         except httpx.TransportError:
             pass  # not listening yet
         time.sleep(0.1)
