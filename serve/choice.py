@@ -272,7 +272,9 @@ class LimitedChoice:
             params.stop_token_ids = sorted(form.end_ids)
             params._all_stop_token_ids = set(params.stop_token_ids)
             params.structured_outputs = None
-            params.min_tokens = self._hold_open
+            params.min_tokens = min(self._hold_open, params.max_tokens)
+        # The engine process decodes them without mercy: a wrong member would end its input thread.
+        params._verify_args()
         return Segment(prompt, params, options, thinks)
 
     # -- stopping ahead of the budget ------------------------------------------------------------------------

@@ -1,10 +1,9 @@
-"""Command line of `thinkdial serve`: our flags, our defaults for vLLM's, and the environment vLLM starts in.
+"""Command line of `thinkdial serve`: our defaults for vLLM's flags, and the environment vLLM starts in.
 
 Nothing of vLLM or torch is imported before the environment is set, so `--help` answers at once.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -13,13 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
-from serve.budget import RequestError, ThinkingBudget, with_members
-
-EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
-Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
-Unless given: --host 127.0.0.1, --scheduling-policy priority; on CPU also
---enforce-eager, --block-size 32, VLLM_CPU_KVCACHE_SPACE=1 (GiB), and on up to four cores one OpenMP thread.
-Telemetry of vLLM and of the Hugging Face hub is off."""
+from serve.flags import build_parser
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 CPU_ENVIRONMENT = {
@@ -29,40 +22,13 @@ CPU_ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
 }
 SMALL_MACHINE_CORES = 4
+DRAIN_SECONDS = "25"
+"""Kubernetes kills 30 seconds after its SIGTERM."""
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Our flags, and the rest for vLLM."""
-    parser = argparse.ArgumentParser(
-        prog="thinkdial serve",
-        usage="thinkdial serve [MODEL] [flags]",
-        description="Serve a reasoning model behind an OpenAI-compatible API with exact thinking budgets.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    parser.add_argument(
-        "--thinking-stop-text", metavar="TEXT", help="inserted when thinking is cut; holds the closing tag"
-    )
-    parser.add_argument("--thinking-open", metavar="TAG", help="opening tag of the model's thinking")
-    parser.add_argument("--thinking-close", metavar="TAG", help="closing tag of the model's thinking")
-    parser.add_argument(
-        "--default-thinking-budget",
-        type=_budget,
-        metavar="N",
-        help="budget of requests that name none (default: no limit)",
-    )
-    parser.add_argument(
-        "--default-thinking",
-        type=_thinking,
-        default=ThinkingBudget(),
-        metavar="JSON",
-        help="members of `thinking` for requests that do not name them, e.g. '{\"deadline\": 30}'",
-    )
-    parser.add_argument(
-        "-h", "--help", nargs="?", const="ours", choices=["ours", "all"], help=argparse.SUPPRESS
-    )
+    parser = build_parser()
     # Only a first argument can be the model: any later bare word may be the value of a flag of vLLM's.
     named = bool(argv) and not argv[0].startswith("-")
     ours, rest = parser.parse_known_args(argv[1:] if named else argv)
@@ -73,24 +39,6 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.print_help()
         sys.exit(0)
     return ours, rest
-
-
-def _budget(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(
-            f"{value} is negative; it must be a number of tokens, 0 for no thinking"
-        )
-    return value
-
-
-def _thinking(text: str) -> ThinkingBudget:
-    try:
-        return with_members(ThinkingBudget(), json.loads(text))
-    except (RequestError, ValueError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a JSON object of thinking members: {error}"
-        ) from None
 
 
 def is_cpu_build() -> bool:
@@ -114,13 +62,16 @@ def prepare_environment(model: str, cpu: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def vllm_arguments(model: str, rest: Sequence[str], cpu: bool) -> list[str]:
+def vllm_arguments(model: str, rest: Sequence[str], cpu: bool, log_format: str = "text") -> list[str]:
     """vLLM's command line: the user's flags after our defaults for those not given."""
     given = {arg.split("=")[0].replace("_", "-") for arg in rest if arg.startswith("--")}
     defaults = {
         "--host": ["127.0.0.1"],
         "--scheduling-policy": ["priority"],
+        "--shutdown-timeout": [DRAIN_SECONDS],
     }
+    if log_format == "json":
+        defaults |= {"--logging-config.formatter": ["json"], "--disable-uvicorn-access-log": []}
     if Path(model).is_dir():
         shipped = Path(model).resolve() == DEFAULT_MODEL.resolve()
         defaults["--served-model-name"] = [DEFAULT_MODEL_NAME if shipped else Path(model).resolve().name]
@@ -141,10 +92,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = ours.model or str(DEFAULT_MODEL)
     cpu = is_cpu_build()
     prepare_environment(model, cpu)
+    if ours.describe:
+        from serve.describe import describe
+
+        print(describe(model, ours, rest))
+        return 0
 
     from serve.server import run
 
-    return run(ours, vllm_arguments(model, rest, cpu), show_help=ours.help == "all")
+    return run(ours, vllm_arguments(model, rest, cpu, ours.log_format), show_help=ours.help == "all")
 
 
 if __name__ == "__main__":

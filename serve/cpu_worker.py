@@ -1,9 +1,12 @@
-"""A CPU worker on which seeded requests survive chunked prefill.
+"""A CPU worker that survives two kinds of request that end vLLM 0.32's: seeded ones, and a short first one.
 
 A prompt that is prefilled in chunks is sampled at the end of each; vLLM discards all but the last sample and
 rewinds the request's random generator with `Generator.set_offset`. CPU generators do not have that, and vLLM
 0.32's engine dies (`GPUModelRunner._bookkeeping_sync`). Here the rows to be discarded are sampled without
 their own generator: there is nothing to rewind, and a seed gives one reply however its prompt was chunked.
+
+vLLM's attention kernels use AMX tiles where the processor has them, and Linux kills a process that does so
+without having asked. Only large matrix products ask (in oneDNN): a first prompt of few tokens was the end.
 """
 
 from typing import Any
@@ -28,4 +31,6 @@ class SeedSafeCPUWorker(cpu_worker.CPUWorker):
     def init_device(self) -> None:
         # The worker names its runner's class in this module and offers no other way to choose it.
         cpu_worker.CPUModelRunner = SeedSafeCPUModelRunner
+        if torch.cpu._is_amx_tile_supported():
+            torch.cpu._init_amx()
         super().init_device()

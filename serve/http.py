@@ -126,7 +126,8 @@ class ThinkingMiddleware:
         """Have vLLM's handler generate, while the request can be stopped; annotate what it sends."""
         live = LiveThinking()
         owner = key_name(scope)
-        thinking_id = LIVE_REQUESTS.add(live, owner)
+        wanted = dict(scope["headers"]).get(live_requests.HEADER.encode())
+        thinking_id = LIVE_REQUESTS.add(live, owner, None if wanted is None else wanted.decode("latin-1"))
         reporter = kind(live, thinking_id, hidden)
         responses = scope["app"].state.openai_serving_responses
         if store and kind is ResponsesReporter and responses.enable_store:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,8 @@ from types import TracebackType
 import httpx
 
 HOST = "127.0.0.1"
-STOP_SECONDS = 20.0
+DRAIN_SECONDS = 10.0
+STOP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
 LOG_TAIL_LINES = 40
 
@@ -34,14 +36,16 @@ class RunningServer:
     log_path: Path
 
     def stop(self) -> None:
-        """End the server: SIGTERM, and SIGKILL to all its processes if that is not enough."""
-        if self.process.poll() is None:
+        """End the server: SIGTERM lets its requests finish, a second one does not, and SIGKILL ends all."""
+        for seconds in (DRAIN_SECONDS, STOP_SECONDS):
+            if self.process.poll() is not None:
+                return
             self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(seconds)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
     def __enter__(self) -> "RunningServer":
         return self
@@ -57,20 +61,18 @@ def start_server(
     *,
     port: int = 0,
     args: Sequence[str] = (),
+    api_key: str | None = None,
     log_path: Path | None = None,
     timeout: float = 300,
 ) -> RunningServer:
     """Start `thinkdial serve` and wait until it is healthy.
 
     model: folder or hub name; None is the shipped model. port: 0 picks a free one. args: further flags.
+    api_key: one of the server's keys, if it has any; to ask for its model's name.
     log_path: where the server's output goes; None is a new temporary file. timeout: seconds to wait.
     Raises RuntimeError with the log's tail if the server ends or is not healthy in time.
     """
-    port = port or _free_port()
-    if log_path is None:
-        handle, name = tempfile.mkstemp(prefix="thinkdial-serve-", suffix=".log")
-        os.close(handle)
-        log_path = Path(name)
+    port = port or free_port()
     command = [
         sys.executable,
         "-m",
@@ -82,6 +84,26 @@ def start_server(
         str(port),
         *args,
     ]
+    return start_process(command, port, api_key=api_key, log_path=log_path, timeout=timeout)
+
+
+def start_process(
+    command: Sequence[str],
+    port: int,
+    *,
+    environment: Mapping[str, str] | None = None,
+    api_key: str | None = None,
+    log_path: Path | None = None,
+    timeout: float = 300,
+) -> RunningServer:
+    """Start an OpenAI-compatible server that will listen on `port` and wait until it is healthy.
+
+    environment: variables added to this process's. For the rest see `start_server`.
+    """
+    if log_path is None:
+        handle, name = tempfile.mkstemp(prefix="thinkdial-serve-", suffix=".log")
+        os.close(handle)
+        log_path = Path(name)
     root = str(Path(__file__).parent.parent)
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     with log_path.open("wb") as log:
@@ -93,11 +115,11 @@ def start_server(
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )
     server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
     try:
-        server.model = _wait(server, timeout)
+        server.model = _wait(server, api_key, timeout)
     except BaseException:
         server.stop()
         raise
@@ -109,8 +131,9 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _wait(server: RunningServer, timeout: float) -> str:
+def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:
     """The name of the served model, once the server answers."""
+    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
@@ -119,8 +142,8 @@ def _wait(server: RunningServer, timeout: float) -> str:
             )
         try:
             if httpx.get(f"{server.base_url}/health", timeout=5).status_code == httpx.codes.OK:
-                models = httpx.get(f"{server.base_url}/v1/models", timeout=30).raise_for_status().json()
-                return models["data"][0]["id"]
+                models = httpx.get(f"{server.base_url}/v1/models", headers=headers, timeout=30)
+                return models.raise_for_status().json()["data"][0]["id"]
         except httpx.TransportError:
             pass  # not listening yet
         time.sleep(0.1)
@@ -131,7 +154,8 @@ def _tail(path: Path) -> str:
     return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return probe.getsockname()[1]

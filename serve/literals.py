@@ -10,6 +10,7 @@ import re
 import secrets
 from typing import Any, ClassVar
 
+from vllm.exceptions import VLLMValidationError
 from vllm.renderers.hf import HfRenderer
 from vllm.utils.async_utils import make_async
 
@@ -57,6 +58,12 @@ class LiteralSafeRenderer(HfRenderer):
         return [self._mark_message(message) for message in messages] if self._literals else messages
 
     def _mark_message(self, message: Any) -> Any:
+        if not isinstance(message, dict):
+            raise VLLMValidationError(
+                "a message is in OpenAI's harmony format, which this model's template does not take; "
+                "give role and content",
+                parameter="messages",
+            )
         marked = {key: self._mark_value(value, key) for key, value in message.items()}
         content = message.get("content")
         if message.get("role") == "assistant" and isinstance(content, str):

@@ -1,5 +1,6 @@
 """The HTTP requests that are being answered, by an id that their clients get: "answer now", please."""
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +9,16 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from serve.budget import RequestError
 from serve.trace import LiveThinking
 
 KEY = "thinkdial.key"
 """Member of the ASGI scope: the API key that a request came with, None without one."""
+
+HEADER = "x-thinking-id"
+"""Header of responses with the id; a request that is not streamed may name its own in the same header."""
+
+NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 
 router = APIRouter()
 
@@ -28,9 +35,17 @@ class LiveRequests:
     def __init__(self) -> None:
         self._requests: dict[str, _Owned] = {}
 
-    def add(self, live: LiveThinking, owner: str | None) -> str:
-        """Returns the id, which cannot be guessed."""
-        thinking_id = f"think-{secrets.token_hex(16)}"
+    def add(self, live: LiveThinking, owner: str | None, wanted: str | None = None) -> str:
+        """Returns the id: the one that the client wants, or one that cannot be guessed.
+
+        Raises RequestError for an id that is not a name or that a running request has.
+        """
+        if wanted is not None and (not NAME.fullmatch(wanted) or wanted in self._requests):
+            raise RequestError(
+                HEADER,
+                f"{HEADER} is {wanted!r}; it must be 1 to 64 letters, digits, - or _, and unused",
+            )
+        thinking_id = wanted or f"think-{secrets.token_hex(16)}"
         self._requests[thinking_id] = _Owned(live, owner)
         return thinking_id
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
+from serve.live import HEADER
 from serve.reports import Reporter
 
 Message = MutableMapping[str, Any]
@@ -36,7 +37,7 @@ class Rewriter:
             await self.send(message)
 
     async def _start(self, message: Message) -> None:
-        headers = [*message["headers"], (b"x-thinking-id", self.reporter.thinking_id.encode())]
+        headers = [*message["headers"], (HEADER.encode(), self.reporter.thinking_id.encode())]
         message = {**message, "headers": headers}
         self.kind = dict(headers).get(b"content-type", b"").split(b";")[0].decode()
         if self.kind == "application/json":

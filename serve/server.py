@@ -5,20 +5,25 @@ import os
 import signal
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 import uvloop
 import vllm.envs as envs
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 from vllm.config import VllmConfig
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.app import build_app
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
-from vllm.entrypoints.launchers.launcher import serve_http, setup_server
+from vllm.entrypoints.launchers.launcher import setup_server
 from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
+from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
+from vllm.entrypoints.serve.exception_handling.handlers.http import http_exception_handler
 from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
 from vllm.logger import configure_logging_from_args
 from vllm.platforms import current_platform
@@ -28,11 +33,16 @@ from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from serve import http
+from serve import http, logs, openapi
 from serve.engine import ThinkingEngine
 from serve.formats import ThinkingFormat, find_format
+from serve.keys import KEY_VARIABLES, KeyRing, load_keys
+from serve.lifecycle import serve_until_stopped
+from serve.limits import METRICS, Admission, Gate
 from serve.literals import LiteralSafeRenderer
+from serve.metrics import ThinkingMetrics
 from serve.reasoning_parser import register
+from serve.trace import ThinkingTracker
 
 
 def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool = False) -> int:
@@ -51,8 +61,11 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
     configure_logging_from_args(args)
     validate_parsed_serve_args(args)
     RENDERER_REGISTRY.renderers["hf"] = ("serve.literals", "LiteralSafeRenderer")
+    if args.headless or (args.api_server_count or 1) != 1:
+        parser.error("one process serves HTTP: --headless and --api-server-count above 1 are not possible")
     engine_args = AsyncEngineArgs.from_cli_args(args)
     try:
+        keys = load_keys(args.api_key or [], ours.api_key_file, os.environ, ours.default_thinking)
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
     except ValueError as error:
         parser.error(str(error))
@@ -70,9 +83,14 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
     if form is not None and not config.structured_outputs_config.reasoning_parser:
         register(form, args, config)
     LiteralSafeRenderer.tags = None if form is None else (form.open, form.close)
-    with suppress(KeyboardInterrupt):  # a signal during start-up
-        _serve(ours, args, engine_args, config, form)
-    return 0
+    # The gate asks for them, on every route; vLLM does so on some only, and hands them to its engine.
+    args.api_key = None
+    for name in KEY_VARIABLES:
+        os.environ.pop(name, None)
+    try:
+        return _serve(ours, args, engine_args, config, form, keys)
+    except KeyboardInterrupt:  # a signal during start-up
+        return 0
 
 
 def _serve(
@@ -81,12 +99,15 @@ def _serve(
     engine_args: AsyncEngineArgs,
     config: VllmConfig,
     form: ThinkingFormat | None,
-) -> None:
+    keys: KeyRing,
+) -> int:
     """Start the engine, then HTTP; a start-up that a signal interrupts still shuts its engine down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _, sock = setup_server(args, reuse_port=False)
     if current_platform.is_cpu() and config.parallel_config.world_size == 1:
         _run_worker_in_engine(config)
+    # The HTTP side drains. An engine that does would refuse the second phase of requests that run.
+    config.shutdown_timeout = 0
     # Before there is an event loop, so that a forked engine process inherits none.
     engine = ThinkingEngine.from_vllm_config(
         vllm_config=config,
@@ -98,9 +119,9 @@ def _serve(
     try:
         engine.thinking_format = form
         engine.default_thinking = ours.default_thinking
-        uvloop.run(_serve_until_signal(engine, args, sock))
+        return uvloop.run(_serve_http(ours, args, engine, sock, keys))
     finally:
-        engine.shutdown(timeout=config.shutdown_timeout)
+        engine.shutdown(timeout=0)
         sock.close()
 
 
@@ -115,27 +136,66 @@ def _run_worker_in_engine(config: VllmConfig) -> None:
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
 
 
-async def _serve_until_signal(engine: ThinkingEngine, args: argparse.Namespace, sock: socket.socket) -> None:
+async def _serve_http(
+    ours: argparse.Namespace,
+    args: argparse.Namespace,
+    engine: ThinkingEngine,
+    sock: socket.socket,
+    keys: KeyRing,
+) -> int:
+    """vLLM's application with our routes and middleware, until it ends. Returns the exit code."""
     await engine.reset_mm_cache()
-    await (await _serve_http(engine, args, sock))
-
-
-async def _serve_http(engine: ThinkingEngine, args: argparse.Namespace, sock: socket.socket) -> Any:
-    """vLLM's application with our route and middleware; returns what ends the HTTP server."""
+    # vLLM reads its environment again for every token unless told that it stays as it is.
+    envs.enable_envs_cache()
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     app.include_router(http.router)
-    # Innermost, so that vLLM's own middleware has checked the API key by then.
-    app.user_middleware.append(Middleware(http.ThinkingMiddleware))
+    # vLLM registers this for FastAPI's own errors only: an unknown route would answer in another shape.
+    app.exception_handler(HTTPException)(_http_error)
+    # vLLM answers every method on this path, besides its route for GET.
+    app.router.routes = [it for it in app.routes if not (isinstance(it, Mount) and it.path == METRICS)]
+    openapi.install(app, keys=len(keys) > 0)
+    metrics = ThinkingMetrics()
+    admission = Admission()
+    gate = Middleware(
+        Gate,
+        keys=keys,
+        admission=admission,
+        max_bytes=ours.max_request_bytes,
+        on_reject=metrics.request_rejected,
+        log=ours.log_format == "json",
+    )
+    app.user_middleware = [gate, *app.user_middleware, Middleware(http.ThinkingMiddleware)]
     app.middleware_stack = app.build_middleware_stack()
     await init_app_state(engine, app.state, args, tasks)
-    uvicorn: dict[str, Any] = {}
+
+    def on_finish(tracker: ThinkingTracker) -> None:
+        metrics.choice_finished(tracker)
+        logs.choice_finished(tracker)
+
+    engine.on_finish = on_finish
+    if ours.log_format == "json":
+        logs.log_to_stdout()
+    config = _uvicorn_config(app, args)
+    if args.enable_ssl_refresh:
+        SSLCertRefresher(config.ssl, args.ssl_keyfile, args.ssl_certfile, args.ssl_ca_certs)
+    return await serve_until_stopped(app, config, sock, engine, admission, args.shutdown_timeout)
+
+
+async def _http_error(request: Request, error: HTTPException) -> Response:
+    """As vLLM answers, with the error's own headers, such as `Allow`."""
+    response = await http_exception_handler(request, error)
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _uvicorn_config(app: FastAPI, args: argparse.Namespace) -> uvicorn.Config:
+    """Uvicorn as vLLM's flags want it."""
+    options: dict[str, Any] = {}
     if (log_config := get_uvicorn_log_config(args)) is not None:
-        uvicorn["log_config"] = log_config
-    return await serve_http(
+        options["log_config"] = log_config
+    config = uvicorn.Config(
         app,
-        sock=sock,
-        enable_ssl_refresh=args.enable_ssl_refresh,
         host=args.host,
         port=args.port,
         log_level=args.uvicorn_log_level,
@@ -146,7 +206,10 @@ async def _serve_http(engine: ThinkingEngine, args: argparse.Namespace, sock: so
         ssl_ca_certs=args.ssl_ca_certs,
         ssl_cert_reqs=args.ssl_cert_reqs,
         ssl_ciphers=args.ssl_ciphers,
-        h11_max_incomplete_event_size=args.h11_max_incomplete_event_size,
-        h11_max_header_count=args.h11_max_header_count,
-        **uvicorn,
+        **options,
     )
+    # Uvicorn takes these limits only so.
+    config.h11_max_incomplete_event_size = args.h11_max_incomplete_event_size
+    setattr(config, "h11_max_header_count", args.h11_max_header_count)  # noqa: B010  vLLM's own addition
+    config.load()
+    return config

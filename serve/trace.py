@@ -234,7 +234,7 @@ class ThinkingTracker:
 
     def cut(self, inserted: int) -> None:
         """Note that thinking was cut, by inserting `inserted` tokens."""
-        self.in_block = False
+        self.in_block = self._may_begin = False
         self.inserted += inserted
 
     def go_on(self, inserted: int) -> None:

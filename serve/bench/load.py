@@ -1,0 +1,195 @@
+"""A lean load generator: streamed chat completions on keep-alive connections, timed piece by piece.
+
+While requests run, the client only notes when bytes arrived. What the bytes say is read afterwards, so that
+the generator takes next to nothing of the cores that it shares with the server.
+"""
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from time import perf_counter
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+LAST_CHUNK = b"0\r\n\r\n"
+HEADERS_END = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One streamed reply; times are seconds on the monotonic clock.
+
+    sent: when its request was written. ended: when its last byte came. completion_tokens: by its usage.
+    times: when each event with a choice came. token_ids: those of each such event, empty unless the request
+    has `return_token_ids`. finish_reason: of its one choice.
+    """
+
+    sent: float
+    ended: float
+    completion_tokens: int
+    times: tuple[float, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    finish_reason: str | None
+
+    @property
+    def first_token_seconds(self) -> float:
+        """From the request to the first event; vLLM sends it with the first token."""
+        return self.times[0] - self.sent
+
+    @property
+    def gaps(self) -> list[float]:
+        """Seconds between events that follow each other; the last event has no token of its own."""
+        return [later - sooner for sooner, later in pairwise(self.times[:-1])]
+
+    def wait_for_answer(self, stop_ids: Sequence[int]) -> float:
+        """Seconds from the last thinking token to the first answer token of a reply that was cut once.
+
+        stop_ids: the early-stop text's tokens. Raises ValueError unless the reply holds them exactly once,
+        with tokens before and after.
+        """
+        arrivals = [
+            (token, time) for ids, time in zip(self.token_ids, self.times, strict=True) for token in ids
+        ]
+        tokens = [token for token, _ in arrivals]
+        length = len(stop_ids)
+        cuts = [at for at in range(len(tokens)) if tokens[at : at + length] == list(stop_ids)]
+        if len(cuts) != 1 or not 0 < cuts[0] < len(tokens) - length:
+            raise ValueError(
+                f"the early-stop text is at {cuts} of {len(tokens)} tokens; "
+                "it must be there once, with tokens before and after"
+            )
+        return arrivals[cuts[0] + length][1] - arrivals[cuts[0] - 1][1]
+
+
+def run_load(base_url: str, bodies: Sequence[dict[str, Any]], concurrency: int) -> list[Reply]:
+    """Send streamed chat requests, `concurrency` at any time, each as soon as another has ended.
+
+    Returns their replies in order. Raises RuntimeError if the server answers one with an error.
+    """
+    import uvloop
+
+    return uvloop.run(_run(base_url, [_request(base_url, body) for body in bodies], concurrency))
+
+
+async def _run(base_url: str, requests: Sequence[bytes], concurrency: int) -> list[Reply]:
+    host, _, port = urlsplit(base_url).netloc.rpartition(":")
+    loop = asyncio.get_running_loop()
+    connections = [
+        (await loop.create_connection(_Connection, host, int(port)))[1] for _ in range(concurrency)
+    ]
+    waiting = deque(enumerate(requests))
+    exchanges: dict[int, _Exchange] = {}
+
+    async def worker(connection: _Connection) -> None:
+        while waiting:
+            index, request = waiting.popleft()
+            exchanges[index] = await connection.exchange(request)
+
+    try:
+        await asyncio.gather(*map(worker, connections))
+    finally:
+        for connection in connections:
+            connection.close()
+    return [read_reply(exchanges[index].sent, exchanges[index].pieces) for index in range(len(requests))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    sent: float
+    pieces: list[tuple[float, bytes]]
+
+
+class _Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection, with one request at a time."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._ended: asyncio.Future[None] | None = None
+
+    async def exchange(self, request: bytes) -> _Exchange:
+        self._pieces: list[tuple[float, bytes]] = []
+        self._tail = b""
+        self._ended = asyncio.get_running_loop().create_future()
+        sent = perf_counter()
+        self._transport.write(request)
+        await self._ended
+        return _Exchange(sent, self._pieces)
+
+    def data_received(self, data: bytes) -> None:
+        assert self._ended is not None
+        self._pieces.append((perf_counter(), data))
+        self._tail = (self._tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
+        if self._tail == LAST_CHUNK:
+            self._ended.set_result(None)
+        elif len(self._pieces) == 1 and not data.startswith(b"HTTP/1.1 200"):
+            self._ended.set_exception(RuntimeError(f"the server answered {data.decode(errors='replace')!r}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_exception(RuntimeError("the server closed the connection within a reply"))
+
+    def close(self) -> None:
+        self._transport.close()
+
+
+def _request(base_url: str, body: dict[str, Any]) -> bytes:
+    raw = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\n"
+        f"Host: {urlsplit(base_url).netloc}\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(raw)}\r\n\r\n"
+    )
+    return head.encode() + raw
+
+
+def read_reply(sent: float, pieces: Sequence[tuple[float, bytes]]) -> Reply:
+    """The reply in the bytes of an HTTP response (chunked, server-sent events).
+
+    sent: when the request was written. pieces: bytes as they came, each with its time of arrival.
+    """
+    times: list[float] = []
+    token_ids: list[tuple[int, ...]] = []
+    finish_reason: str | None = None
+    completion_tokens = 0
+    for time, payload in _events(pieces):
+        if "error" in payload:
+            raise RuntimeError(f"the server broke off a reply: {payload['error']}")
+        for choice in payload["choices"]:
+            times.append(time)
+            token_ids.append(tuple(choice.get("token_ids") or ()))
+            finish_reason = choice["finish_reason"] or finish_reason
+        if payload.get("usage"):
+            completion_tokens = payload["usage"]["completion_tokens"]
+    return Reply(sent, pieces[-1][0], completion_tokens, tuple(times), tuple(token_ids), finish_reason)
+
+
+def _events(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, dict[str, Any]]]:
+    """The JSON events of a response, each with the arrival of the bytes that complete it."""
+    events: list[tuple[float, dict[str, Any]]] = []
+    raw = body = b""
+    in_body = False
+    for time, data in pieces:
+        raw += data
+        if not in_body:
+            _, found, rest = raw.partition(HEADERS_END)
+            if not found:
+                continue
+            raw, in_body = rest, True
+        while (line_end := raw.find(b"\r\n")) >= 0:
+            start = line_end + 2
+            end = start + int(raw[:line_end], 16)
+            if len(raw) < end + 2:
+                break
+            body += raw[start:end]
+            raw = raw[end + 2 :]
+        *complete, body = body.split(b"\n\n")
+        events += [
+            (time, json.loads(event.removeprefix(b"data: ")))
+            for event in complete
+            if event.startswith(b"data: {")
+        ]
+    return events
