@@ -344,7 +344,8 @@ class ThinkingEngine(InterruptibleLLM):
     def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
         """The report of a finished choice, which also tells the next one how long an answer takes."""
         report = tracker.finish(reason)
-        self.pace.observe_answer(tracker.answer_tokens)
+        if reason == "stop":
+            self.pace.observe_answer(tracker.answer_tokens)
         if metrics is not None and metrics.num_generation_tokens > 1:
             spent = metrics.last_token_ts - metrics.first_token_ts
             self.pace.observe_step(spent / (metrics.num_generation_tokens - 1))
