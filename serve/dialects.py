@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from serve.budget import EFFORT_SHARES, RequestError, ThinkingBudget, effort_level, token_limit, with_members
+from serve.formats import CLOSE, ThinkingFormat
 
 Route = Literal["chat", "completions", "responses", "messages", "tokens"]
 """What kind of body it is; "tokens" is vLLM's /inference/v1/generate."""
@@ -149,15 +150,15 @@ def normalise_request(
     body: Mapping[str, Any],
     route: Route,
     default: ThinkingBudget | None = None,
-    close_text: str = "</think>\n\n",
+    form: ThinkingFormat | None = None,
 ) -> Normalised:
     """Take every thinking field out of a request body.
 
     body: the request's JSON object; it is not modified.
     route: where templates are rendered (chat, responses, messages) the outcome also reaches the template, as
-        `enable_thinking`, and the effort as `reasoning_effort`.
+        the switch that it has, and the effort as `reasoning_effort`.
     default: what holds for members that the request does not name; its ceiling holds always.
-    close_text: what ends the thinking when a request gives only the words before it.
+    form: the served model's; without it tags and switch are taken to be Qwen3's.
     Of several limits the smallest wins, of several efforts the lowest; a switch that is off is a limit of 0;
     a limit beats an effort.
     Raises RequestError, its param the field, for a wrong value, an unknown member or field that speaks of
@@ -171,6 +172,10 @@ def normalise_request(
         value = _take(rest, path)
         if value is not None:
             read(said, path, value)
+    for name in _switches(form):
+        path = f"chat_template_kwargs.{name}"
+        if path not in FIELDS and (value := _take(rest, path)) is not None:
+            _switch(said, path, value)
     members = dict(_object("thinking", rest.pop("thinking", None)))
     _refuse_members(rest, route)
     if said.hidden_by is not None:
@@ -181,7 +186,7 @@ def normalise_request(
                 "reasoning_budget_message",
                 "reasoning_budget_message and thinking.stop_text are both given; one of them must go",
             )
-        members["stop_text"] = said.last_words + close_text
+        members["stop_text"] = said.last_words + _closing(form)
     if said.after_tools_only:
         said.switches.append(_ends_in_tool_result(body))
 
@@ -197,18 +202,33 @@ def normalise_request(
         members["budget"] = -1
     thinking = with_members(default, members)
     if route in ("chat", "responses", "messages"):
-        _tell_template(rest, route, thinking, on, effort)
+        _tell_template(rest, route, thinking, on, effort, _switches(form))
     return Normalised(thinking, rest, said.hidden_by is not None)
 
 
+def _switches(form: ThinkingFormat | None) -> tuple[str, ...]:
+    """The template's variable that turns thinking on and off, if it has one."""
+    return ("enable_thinking",) if form is None else tuple(form.template_kwargs(True))
+
+
+def _closing(form: ThinkingFormat | None) -> str:
+    """What ends the thinking when a request gives only the words before it."""
+    return CLOSE if form is None else form.stop_text[form.stop_text.index(form.close) :]
+
+
 def _tell_template(
-    rest: dict[str, Any], route: Route, thinking: ThinkingBudget, on: bool, effort: str | None
+    rest: dict[str, Any],
+    route: Route,
+    thinking: ThinkingBudget,
+    on: bool,
+    effort: str | None,
+    switches: tuple[str, ...],
 ) -> None:
     """Put into `rest` what chat templates read, where the route's handler looks for it."""
     off = 0 in (thinking.budget, thinking.ceiling)
     variables = dict(_object("chat_template_kwargs", rest.get("chat_template_kwargs")))
     if off or on:
-        variables["enable_thinking"] = not off
+        variables |= dict.fromkeys(switches, not off)
     if effort is not None and (effort != "none" or off):
         if route == "chat":
             rest["reasoning_effort"] = effort

@@ -103,7 +103,7 @@ class ThinkingMiddleware:
         if path == INVOCATIONS:
             path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         if path == COUNT_TOKENS:
-            wanted = normalise_request(body, "messages", _default(scope)).body
+            wanted = _asked(scope, body, "messages").body
         elif path in ROUTES:
             route, kind = ROUTES[path]
             asked = _asked(scope, body, route)
@@ -169,13 +169,14 @@ def _default(scope: Message) -> ThinkingBudget:
 
 
 def _asked(scope: Message, body: dict[str, Any], route: Route) -> Normalised:
+    """What a request asks. Of a model without thinking it may ask not to think, or an effort."""
     state = scope["app"].state
-    form = state.engine_client.thinking_format
+    form, default = state.engine_client.thinking_format, _default(scope)
+    asked = normalise_request(body, route, default, form)
     if form is not None:
-        closing = form.stop_text[form.stop_text.index(form.close) :]
-        return normalise_request(body, route, _default(scope), closing)
-    asked = normalise_request(body, route, _default(scope))
-    if asked.thinking not in (ThinkingBudget(), ThinkingBudget(0)):
+        return asked
+    wish = replace(asked.thinking, ceiling=None, effort=None)
+    if asked.thinking != default and wish not in (ThinkingBudget(), ThinkingBudget(0)):
         raise no_thinking(state.openai_serving_models.base_model_paths[0].name)
     return asked._replace(thinking=ThinkingBudget())
 

@@ -58,7 +58,7 @@ class ChoicesReporter(Reporter):
             return None
         if b'"reasoning":' not in event:
             return event
-        if self.hidden or not all(tracker.opened for tracker in self.trackers.values()):
+        if self.hidden:
             return None
         return REASONING.sub(rb'\g<0>,"reasoning_content":\1', event, count=1)
 
@@ -68,7 +68,11 @@ class ChoicesReporter(Reporter):
             return  # an error
         self.found(self._id(payload))
         for choice in choices:
-            self._choice(choice, choice.get("message"))
+            message, tracker = choice.get("message"), self._tracker(choice["index"])
+            if message is not None and message["reasoning"] and thought_nothing(tracker):
+                message["content"] = message["reasoning"] + (message["content"] or "")
+                message["reasoning"] = None
+            self._choice(choice, message)
         self._usage(payload, self.trackers.values())
 
     def event(self, payload: Json) -> bool:
@@ -95,9 +99,6 @@ class ChoicesReporter(Reporter):
         tracker = self._tracker(choice["index"])
         emptied = False
         if message is not None and "reasoning" in message:
-            if message["reasoning"] and tracker is not None and _thought_nothing([tracker]):
-                message["content"] = message["reasoning"] + (message.get("content") or "")
-                message["reasoning"] = None
             if self.hidden:
                 message["reasoning"] = None
                 emptied = not any(message.values()) and choice.get("finish_reason") is None
@@ -154,77 +155,55 @@ class ResponsesReporter(Reporter):
     def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
         super().__init__(live, thinking_id, hidden)
         self._hidden_items: set[int] = set()
-        self._plain_items: set[int] = set()
 
     def quick(self, event: bytes) -> bytes | None:
-        named = (
-            b"event: response.created\n",
-            b"event: response.completed\n",
-            b"event: response.output_item.added\n",
-        )
-        return None if self.hidden or self._plain_items or event.startswith(named) else event
+        named = (b"event: response.created\n", b"event: response.completed\n")
+        return None if self.hidden or event.startswith(named) else event
 
     def whole(self, payload: Json) -> None:
         if payload.get("object") != "response":
             return  # an error
-        self.found(payload["id"])
+        self._annotate(payload)
         trackers = self._trackers()
-        if payload["status"] in ("queued", "in_progress"):
-            payload["thinking"] = {"id": self.thinking_id}
-        elif trackers:
-            payload["thinking"] = trackers[-1].report().as_dict()
-        if payload.get("usage"):
-            details = payload["usage"]["output_tokens_details"]
-            details["reasoning_tokens"] = sum(tracker.tokens for tracker in trackers)
-        items = [_as_message(item) if self._plain(item) else item for item in payload["output"]]
-        payload["output"] = [item for item in items if not (self.hidden and item["type"] == "reasoning")]
+        if trackers and all(map(thought_nothing, trackers)):
+            payload["output"] = [_as_message(item) for item in payload["output"]]
 
     def event(self, payload: Json) -> bool:
         if payload["type"] in ("response.created", "response.completed"):
-            self.whole(payload["response"])
-        if "output_index" not in payload:
+            self._annotate(payload["response"])
+        if not self.hidden or "output_index" not in payload:
             return True
         index = payload["output_index"]
-        item = payload.get("item", {})
-        if index in self._plain_items or self._plain(item):
-            self._plain_items.add(index)
-            payload["type"] = payload["type"].replace("reasoning_text", "output_text")
-            if item:
-                payload["item"] = _as_message(item)
-            elif "part" in payload:
-                payload["part"] = _as_text(payload["part"])
-            else:
-                payload["logprobs"] = []
-        elif self.hidden and item.get("type") == "reasoning":
+        if payload.get("item", {}).get("type") == "reasoning":
             self._hidden_items.add(index)
         # Sequence numbers keep their gaps, as `starting_after` refers to them.
         payload["output_index"] = index - sum(hidden < index for hidden in self._hidden_items)
         return index not in self._hidden_items
 
+    def _annotate(self, response: Json) -> None:
+        self.found(response["id"])
+        trackers = self._trackers()
+        if response["status"] in ("queued", "in_progress"):
+            response["thinking"] = {"id": self.thinking_id}
+        elif trackers:
+            response["thinking"] = trackers[-1].report().as_dict()
+        if response.get("usage"):
+            details = response["usage"]["output_tokens_details"]
+            details["reasoning_tokens"] = sum(tracker.tokens for tracker in trackers)
+        if self.hidden and not (trackers and all(map(thought_nothing, trackers))):
+            response["output"] = [item for item in response["output"] if item["type"] != "reasoning"]
+
     def _trackers(self) -> list[ThinkingTracker]:
         return [t for (name, _), t in self.trackers.items() if name.startswith(f"{self.response_id}_")]
-
-    def _plain(self, item: Json) -> bool:
-        return item.get("type") == "reasoning" and _thought_nothing(self._trackers())
 
 
 class MessagesReporter(Reporter):
     """Anthropic's messages. Hidden thinking leaves an empty block with its signature, as theirs does."""
 
-    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
-        super().__init__(live, thinking_id, hidden)
-        self._plain_blocks: set[int] = set()
-
     def quick(self, event: bytes) -> bytes | None:
-        named = (
-            b"event: message_start\n",
-            b"event: message_delta\n",
-            b"event: content_block_start\n",
-        )
-        parse = (
-            event.startswith(named) or self._plain_blocks or (self.hidden and b'"thinking_delta"' in event)
-        )
-        return None if parse else event
+        if event.startswith((b"event: message_start\n", b"event: message_delta\n")):
+            return None
+        return None if self.hidden and b'"thinking_delta"' in event else event
 
     def whole(self, payload: Json) -> None:
         if payload.get("type") != "message":
@@ -232,40 +211,22 @@ class MessagesReporter(Reporter):
         self.found(payload["id"])
         self._report(payload)
         for block in payload["content"]:
-            if block["type"] == "thinking":
-                if self._plain():
-                    block.update(type="text", text=block.pop("thinking"))
-                    del block["signature"]
-                elif self.hidden:
-                    block["thinking"] = ""
+            if block["type"] == "thinking" and thought_nothing(self._tracker()):
+                block.update(type="text", text=block.pop("thinking"))
+                del block["signature"]
+            elif block["type"] == "thinking" and self.hidden:
+                block["thinking"] = ""
 
     def event(self, payload: Json) -> bool:
-        kind = payload["type"]
-        delta = payload.get("delta", {})
-        if kind == "message_start":
+        if payload["type"] == "message_start":
             self.found(payload["message"]["id"])
             payload["message"]["thinking"] = {"id": self.thinking_id}
-        elif kind == "message_delta":
+        elif payload["type"] == "message_delta":
             self._report(payload)
-        elif kind == "content_block_start" and payload["content_block"]["type"] == "thinking":
-            if self._plain():
-                self._plain_blocks.add(payload["index"])
-                payload["content_block"] = {"type": "text", "text": ""}
-        elif payload.get("index") in self._plain_blocks:
-            if delta.get("type") == "signature_delta":
-                return False
-            if delta.get("type") == "thinking_delta":
-                payload["delta"] = {"type": "text_delta", "text": delta["thinking"]}
-        elif self.hidden:
-            return delta.get("type") != "thinking_delta"
-        return True
+        return not (self.hidden and payload.get("delta", {}).get("type") == "thinking_delta")
 
     def _tracker(self) -> ThinkingTracker | None:
         return self.trackers.get((str(self.response_id), 0))
-
-    def _plain(self) -> bool:
-        tracker = self._tracker()
-        return tracker is not None and _thought_nothing([tracker])
 
     def _report(self, payload: Json) -> None:
         """Put the report and the exact usage into a message, or into the event that ends it."""
@@ -275,23 +236,26 @@ class MessagesReporter(Reporter):
             payload["usage"]["output_tokens_details"] = {"thinking_tokens": tracker.tokens}
 
 
-def _thought_nothing(trackers: list[ThinkingTracker]) -> bool:
-    """Whether what vLLM's parser shows as thinking is none: it takes a reply without tags for thinking."""
-    return bool(trackers) and not any(tracker.opened for tracker in trackers)
+def thought_nothing(tracker: ThinkingTracker | None) -> bool:
+    """Whether what a parser shows as thinking is none.
+
+    For replies that are not streamed, parsers do not know the prompt: they take what stands before a close
+    tag for thinking even where no block was opened.
+    """
+    return tracker is not None and not tracker.opened
 
 
 def _as_message(item: Json) -> Json:
-    """A reasoning item of a response as a message item."""
-    content = [_as_text(part) for part in item["content"] or []]
+    """A reasoning item of a response as a message item; others as they are."""
+    if item["type"] != "reasoning":
+        return item
+    texts = [part["text"] for part in item["content"] or []]
+    parts = [{"annotations": [], "text": text, "type": "output_text", "logprobs": None} for text in texts]
     return {
         "id": item["id"],
-        "content": content,
+        "content": parts,
         "role": "assistant",
-        "status": item["status"] or "completed",
+        "status": "completed",
         "type": "message",
         "phase": None,
     }
-
-
-def _as_text(part: Json) -> Json:
-    return {"annotations": [], "text": part["text"], "type": "output_text", "logprobs": []}

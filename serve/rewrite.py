@@ -76,8 +76,6 @@ class Rewriter:
         payload = json.loads(data)
         if not self.reporter.event(payload):
             return b""
-        if frame:
-            frame = b"event: " + payload["type"].encode() + b"\n"
         return frame + mark + ENCODER.encode(payload).encode() + EVENT_END
 
 

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from serve.budget import EFFORT_SHARES, LoopStop, RequestError, ThinkingBudget
 from serve.dialects import FIELDS, OBJECTS, Route, normalise_request
+from serve.templates import TemplateTraits
+from tests.serve.test_trace import FORM
 
 LIMITS = [
     "thinking_token_budget",
@@ -215,8 +217,8 @@ def test_anthropic_output_format_passes_on_messages() -> None:
 
 
 def test_last_words_become_a_stop_text() -> None:
-    found = normalise_request({"reasoning_budget_message": "Enough."}, "chat", None, "</t>\n").thinking
-    assert found == ThinkingBudget(stop_text="Enough.</t>\n")
+    found = normalise_request({"reasoning_budget_message": "Enough."}, "chat", None, FORM).thinking
+    assert found == ThinkingBudget(stop_text="Enough.</think>\n\n")
     with pytest.raises(RequestError, match=r"thinking\.stop_text") as error:
         normalise_request({"reasoning_budget_message": "x", "thinking": {"stop_text": "y</think>"}}, "chat")
     assert error.value.param == "reasoning_budget_message"
@@ -305,6 +307,22 @@ def test_a_ceiling_holds_whatever_the_request_says() -> None:
         found, rest, _ = normalise_request({"thinking_budget": -1, "enable_thinking": True}, "chat", default)
         assert found == ThinkingBudget(ceiling=ceiling)
         assert rest["chat_template_kwargs"]["enable_thinking"] is (ceiling > 0)
+
+
+@pytest.mark.parametrize("switch", ["thinking", None])
+def test_a_template_is_told_in_its_own_words(switch: str | None) -> None:
+    form = replace(FORM, template=TemplateTraits(switch=switch))
+
+    def told(**body: Any) -> Any:
+        found, rest, _ = normalise_request(body, "chat", None, form)
+        return found.budget, rest.get("chat_template_kwargs")
+
+    word = {} if switch is None else {switch: False}
+    assert told(enable_thinking=False) == (0, word or None)
+    assert told(chat_template_kwargs={"enable_thinking": False}) == (0, word or {})
+    if switch is not None:
+        assert told(chat_template_kwargs={switch: False}) == (0, word)
+        assert told(chat_template_kwargs={switch: True, "a": 1}) == (None, {switch: True, "a": 1})
 
 
 @given(st.dictionaries(st.sampled_from(LIMITS), st.integers(-1, 10**9)), st.sampled_from(ROUTES))

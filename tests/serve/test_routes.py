@@ -112,22 +112,45 @@ async def test_tokens_of_hidden_thinking_are_not_given(ask: Server) -> None:
     assert response.json()["error"]["param"] == "logprobs"
 
 
-@pytest.mark.parametrize("stream", [False, True])
-async def test_a_reply_without_tags_is_text(ask: Server, questions: list[str], stream: bool) -> None:
-    chat = await ask.chat(questions[0], temperature=0, max_tokens=24, logit_bias={str(ask.open_id): -100})
-    (reference,) = chat.choices
-    # The model may open no block, so all that it says is answer, whatever vLLM's parser makes of it.
-    body = RESPONSES.body(questions[0], stream, 24, logit_bias={str(ask.open_id): -100})
-    reply = RESPONSES.reply(await ask.post(RESPONSES.path, body))
-    assert (reply.thought, reply.answer) == ("", reference.content)
+@pytest.mark.parametrize(("name", "stream"), [way for way in EVERY_PARSED_WAY if way[0] != "messages"])
+@pytest.mark.parametrize("hidden", [False, True])
+async def test_a_reply_without_tags_is_text(
+    ask: Server, questions: list[str], name: str, stream: bool, hidden: bool
+) -> None:
+    """Where the model may open no block, all that it says is answer."""
+    bias = {"logit_bias": {str(token): -100 for token in (ask.open_id, ask.close_id)}}
+    reference = await ask.chat(questions[0], temperature=0, max_tokens=24, **bias)
+    hide = APIS[name].hide if hidden else {}
+    reply = await ask_api(ask, APIS[name], questions[0], stream, max_tokens=24, **bias, **hide)
+    assert (reply.thought, reply.answer) == ("", reference.choices[0].content)
     assert reply.report["tokens"] == 0
 
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("hide", [{}, MESSAGES.hide])
+async def test_a_prefilled_reply_is_text(ask: Server, questions: list[str], stream: bool, hide: Json) -> None:
     turns = [{"role": "user", "content": questions[0]}, {"role": "assistant", "content": "The answer"}]
-    body = {**TAGLESS, "messages": turns, "stream": stream}
-    message = MESSAGES.reply(await ask.post(MESSAGES.path, body))
-    assert message.thought == ""
-    assert message.answer
-    assert message.report["tokens"] == 0
+    body = {**TAGLESS, "messages": turns, "stream": stream, **hide}
+    reply = MESSAGES.reply(await ask.post(MESSAGES.path, body))
+    assert reply.thought == ""
+    assert reply.answer
+    assert reply.report["tokens"] == 0
+
+
+@pytest.mark.parametrize("name", [name for name, stream in EVERY_PARSED_WAY if not stream])
+async def test_text_before_a_stray_close_tag_is_text(ask: Server, questions: list[str], name: str) -> None:
+    turns = [{"role": "user", "content": questions[0]}, {"role": "assistant", "content": "The answer"}]
+    body: Json = {**TAGLESS, "messages": turns}
+    if name == "responses":
+        body = {**TAGLESS, "max_output_tokens": 24, "input": turns}
+    elif name == "batch":
+        body["messages"] = [turns]
+    if name != "messages":
+        body["logit_bias"] = {str(ask.open_id): -100, str(ask.close_id): 5}
+    reply = APIS[name].reply(await ask.post(APIS[name].path, body))
+    assert reply.thought == ""
+    assert reply.answer
+    assert reply.report["tokens"] == 0
 
 
 @pytest.mark.parametrize("stream", [False, True])
