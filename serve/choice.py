@@ -109,6 +109,7 @@ class LimitedChoice:
         self._segment.kept = list(shown)
         self._segment.text = text
         self._unshown = unshown
+        self._stay(unshown.rank)
         self._interrupt_cause = "client" if stop else None
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
@@ -169,6 +170,8 @@ class LimitedChoice:
         try:
             async with aclosing(stream) as outputs:
                 async for output in outputs:
+                    if not segment.kept:
+                        self._stay(self.engine.rank(segment.options["request_id"]))
                     if cut_at is not None:
                         self.engine.note_wait(self.tracker, cut_at, output.metrics)
                         cut_at = None
@@ -185,6 +188,11 @@ class LimitedChoice:
             yield self._delta_of(interruption.partial.get(0, Partial([], None)).after(len(segment.kept)))
         finally:
             self._running = False
+
+    def _stay(self, rank: int | None) -> None:
+        """Send what follows to the data-parallel rank that has the prefix in its cache."""
+        if rank is not None:
+            self.options = dict(self.options, data_parallel_rank=rank)
 
     def _must_stop(self) -> bool:
         """Whether an interruption has found the choice thinking, or before its first token."""
