@@ -24,12 +24,13 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.utils.async_utils import merge_async_iterators
 
 from serve.budget import ConfidentStop, ThinkingBudget
-from serve.choice import LimitedChoice, with_barred
+from serve.choice import LimitedChoice
 from serve.deltas import add_to, empty_output, request_output, stopped_by_token
 from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
 from serve.pace import Pace
+from serve.parameters import with_barred
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger(__name__)
