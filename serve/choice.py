@@ -22,6 +22,7 @@ from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
 from serve.deltas import Delta, delta_of, split
 from serve.interrupts import Interrupted, Partial
+from serve.parameters import has_stops, with_barred, with_earlier_penalties
 from serve.trace import Action, ThinkingTracker
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 SHORTEST_WAIT = 0.002
 """Seconds between two looks at a deadline that is near."""
-
-BARRED = -100.0
-"""Logit bias of an open tag that may not be written."""
 
 STEADY_TOKENS = 8
 """Tokens after which a reply's own speed is believed."""
@@ -109,6 +107,7 @@ class LimitedChoice:
         self._segment.kept = list(shown)
         self._segment.text = text
         self._unshown = unshown
+        self._stay(unshown.rank)
         self._interrupt_cause = "client" if stop else None
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
@@ -169,6 +168,8 @@ class LimitedChoice:
         try:
             async with aclosing(stream) as outputs:
                 async for output in outputs:
+                    if not segment.kept:
+                        self._stay(self.engine.rank(segment.options["request_id"]))
                     if cut_at is not None:
                         self.engine.note_wait(self.tracker, cut_at, output.metrics)
                         cut_at = None
@@ -186,6 +187,11 @@ class LimitedChoice:
         finally:
             self._running = False
 
+    def _stay(self, rank: int | None) -> None:
+        """Send what follows to the data-parallel rank that has the prefix in its cache."""
+        if rank is not None:
+            self.options = dict(self.options, data_parallel_rank=rank)
+
     def _must_stop(self) -> bool:
         """Whether an interruption has found the choice thinking, or before its first token."""
         return self._interrupt_cause is not None and (self.tracker.in_block or self.tracker.untouched)
@@ -196,7 +202,7 @@ class LimitedChoice:
         verdict = tracker.feed(
             delta.token_ids,
             stopped=delta.finish_reason == "stop" and not isinstance(delta.stop_reason, str),
-            until_open=_has_stops(self.params),
+            until_open=has_stops(self.params),
         )
         if verdict is None:
             piece, rest, action = delta, None, None
@@ -256,10 +262,11 @@ class LimitedChoice:
             limit = self.max_tokens if tracker.left is None else tracker.left
             params.stream_interval = limit + (not tracker.in_block)
 
-        thinks = tracker.in_block and (_has_stops(params) or self._hold_open > 0)
+        thinks = tracker.in_block and (has_stops(params) or self._hold_open > 0)
         if number:
             params.min_tokens = max(0, params.min_tokens - len(self.reply))
             params.prompt_logprobs = None
+            params = with_earlier_penalties(params, self.reply)
             if params.seed is not None:
                 params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
             if tracker.spent:
@@ -402,15 +409,3 @@ class LimitedChoice:
         detokenizer = IncrementalDetokenizer.from_new_request(self.engine.renderer.tokenizer, request)
         detokenizer.update(token_ids, stop_terminated=False)
         return detokenizer.get_next_output_text(finished=True, delta=False)
-
-
-def with_barred(params: SamplingParams, token: int) -> SamplingParams:
-    """A copy that cannot sample a token."""
-    params = copy.copy(params)
-    params.logit_bias = {**(params.logit_bias or {}), token: BARRED}
-    return params
-
-
-def _has_stops(params: SamplingParams) -> bool:
-    """Whether something but the end of a turn ends the answer. It must not end thinking."""
-    return bool(params.stop or params.stop_token_ids)

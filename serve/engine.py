@@ -13,7 +13,6 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,13 @@ from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.utils.async_utils import merge_async_iterators
 
 from serve.budget import ConfidentStop, ThinkingBudget
-from serve.choice import LimitedChoice, with_barred
+from serve.choice import LimitedChoice
 from serve.deltas import add_to, empty_output, request_output, stopped_by_token
 from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
 from serve.pace import Pace
+from serve.parameters import with_barred
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger(__name__)
@@ -80,7 +80,6 @@ class ThinkingEngine(InterruptibleLLM):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._next_rank = count()
         self.thinking_format = find_format(self.renderer.tokenizer, Path(self.model_config.model))
         self.default_thinking = ThinkingBudget()
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
@@ -314,7 +313,7 @@ class ThinkingEngine(InterruptibleLLM):
             stop_ids=job.stop_ids,
             wait_ids=form.encode_wait_text(job.asked.wait_text) if job.asked.min_tokens else (),
             max_tokens=job.max_tokens,
-            options=self._pin_rank(job.options),
+            options=job.options,
         )
 
     async def _joined(
@@ -344,7 +343,8 @@ class ThinkingEngine(InterruptibleLLM):
     def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
         """The report of a finished choice, which also tells the next one how long an answer takes."""
         report = tracker.finish(reason)
-        self.pace.observe_answer(tracker.answer_tokens)
+        if reason == "stop":
+            self.pace.observe_answer(tracker.answer_tokens)
         if metrics is not None and metrics.num_generation_tokens > 1:
             spent = metrics.last_token_ts - metrics.first_token_ts
             self.pace.observe_step(spent / (metrics.num_generation_tokens - 1))
@@ -391,10 +391,3 @@ class ThinkingEngine(InterruptibleLLM):
         entries = zip(answer.token_ids, answer.logprobs, strict=True)
         mean = sum(entry[token].logprob for token, entry in entries) / len(answer.token_ids)
         return list(answer.token_ids), math.exp(mean)
-
-    def _pin_rank(self, options: dict[str, Any]) -> dict[str, Any]:
-        """One data-parallel rank for all segments of a choice, so that its prefix is in that rank's cache."""
-        ranks = self.vllm_config.parallel_config.data_parallel_size
-        if ranks > 1 and options.get("data_parallel_rank") is None:
-            return dict(options, data_parallel_rank=next(self._next_rank) % ranks)
-        return options

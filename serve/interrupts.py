@@ -4,26 +4,29 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.sampling_params import SamplingParams
 from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.core_client import DPLBAsyncMPClient
 from vllm.v1.engine.exceptions import EngineGenerateError
 from vllm.v1.engine.output_processor import RequestOutputCollector, RequestState
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What an unfinished choice has generated."""
+    """What an unfinished choice has generated. rank: the data-parallel rank that has its KV cache, if any."""
 
     token_ids: list[int]
     logprobs: list[dict[int, Logprob]] | None
+    rank: int | None = None
 
     def after(self, count: int) -> "Partial":
         """Without its first `count` tokens."""
-        return Partial(self.token_ids[count:], None if self.logprobs is None else self.logprobs[count:])
+        logprobs = None if self.logprobs is None else self.logprobs[count:]
+        return Partial(self.token_ids[count:], logprobs, self.rank)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error, as asyncio.CancelledError is none
@@ -46,19 +49,39 @@ class Interrupted(Exception):  # noqa: N818 - not an error, as asyncio.Cancelled
 
 
 class InterruptibleLLM(AsyncLLM):
-    """`AsyncLLM` with `interrupt`. Request ids must be unique among running requests."""
+    """`AsyncLLM` whose requests can be interrupted, and tell which data-parallel rank they run on.
+
+    Request ids must be unique among running requests.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._queues: WeakValueDictionary[str, RequestOutputCollector] = WeakValueDictionary()
+        self._ranks: WeakKeyDictionary[RequestOutputCollector, int] = WeakKeyDictionary()
         self._early: set[str] = set()
 
     async def add_request(self, request_id: str, *args: Any, **kwargs: Any) -> RequestOutputCollector:
         queue = await super().add_request(request_id, *args, **kwargs)
         self._queues[request_id] = queue
+        for internal_id in self.output_processor.external_req_ids.get(request_id, ()):
+            if (rank := self._rank_of(internal_id)) is not None:
+                self._ranks[queue] = rank
         if request_id in self._early:
             self.interrupt(request_id)
         return queue
+
+    def rank(self, request_id: str) -> int | None:
+        """The rank that vLLM has chosen for a running request with one choice; None if there is but one."""
+        queue = self._queues.get(request_id)
+        return None if queue is None else self._ranks.get(queue)
+
+    def _rank_of(self, internal_id: str) -> int | None:
+        """As `rank`, by vLLM's own id of the request; of this server's ranks, as `data_parallel_rank` is."""
+        client = self.engine_core
+        if not isinstance(client, DPLBAsyncMPClient):
+            return None  # one rank, or a load balancer in front of this server
+        engine = client.reqs_in_flight.get(internal_id)
+        return None if engine is None else client.core_engines.index(engine)
 
     def interrupt(self, request_id: str) -> bool:
         """Have `generate_interruptible` drop the request; False if it has already finished.
@@ -73,7 +96,7 @@ class InterruptibleLLM(AsyncLLM):
         if isinstance(pending, Exception) or (isinstance(pending, RequestOutput) and pending.finished):
             return False
         states = self._states(queue)
-        partial = {state.request_index: _partial(state) for state in states}
+        partial = {state.request_index: self._partial(state) for state in states}
         parents = [state.parent_req for state in states[:1] if state.parent_req is not None]
         finished = [output for parent in parents for output in parent.output_aggregator if output is not None]
         queue.output = None
@@ -83,7 +106,7 @@ class InterruptibleLLM(AsyncLLM):
     def partial(self, request_id: str) -> dict[int, Partial]:
         """What the unfinished choices of a request have generated so far, by index."""
         queue = self._queues.get(request_id)
-        return {} if queue is None else {s.request_index: _partial(s) for s in self._states(queue)}
+        return {} if queue is None else {s.request_index: self._partial(s) for s in self._states(queue)}
 
     async def generate_interruptible(
         self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
@@ -109,9 +132,12 @@ class InterruptibleLLM(AsyncLLM):
     def _states(self, queue: RequestOutputCollector) -> list[RequestState]:
         return [state for state in self.output_processor.request_states.values() if state.queue is queue]
 
-
-def _partial(state: RequestState) -> Partial:
-    assert state.detokenizer is not None
-    assert state.logprobs_processor is not None
-    logprobs = state.logprobs_processor.logprobs
-    return Partial(list(state.detokenizer.output_token_ids), None if logprobs is None else list(logprobs))
+    def _partial(self, state: RequestState) -> Partial:
+        assert state.detokenizer is not None
+        assert state.logprobs_processor is not None
+        logprobs = state.logprobs_processor.logprobs
+        return Partial(
+            list(state.detokenizer.output_token_ids),
+            None if logprobs is None else list(logprobs),
+            self._rank_of(state.request_id),
+        )

@@ -1,9 +1,11 @@
 """How long an answer will take on this server, for requests with a deadline. The caller has the clock."""
 
+import math
 from collections import deque
+from collections.abc import Iterable
 
 HISTORY = 128
-ANSWER_QUANTILE = 0.9
+QUANTILE = 0.9
 FIRST_SHARE = 0.25
 SMOOTHING = 0.1
 
@@ -13,19 +15,20 @@ class Pace:
 
     def __init__(self) -> None:
         self._answers: deque[int] = deque(maxlen=HISTORY)
+        self._waits: deque[float] = deque(maxlen=HISTORY)
         self._step: float | None = None
-        self._wait: float | None = None
 
     def observe_answer(self, tokens: int) -> None:
         self._answers.append(tokens)
 
     def observe_step(self, seconds: float) -> None:
         """Time from one token of a reply to its next."""
-        self._step = _smoothed(self._step, seconds)
+        old = seconds if self._step is None else self._step
+        self._step = (1 - SMOOTHING) * old + SMOOTHING * seconds
 
     def observe_wait(self, seconds: float) -> None:
         """Time from a cut to the first token of its answer."""
-        self._wait = _smoothed(self._wait, seconds)
+        self._waits.append(seconds)
 
     def answer_seconds(self, deadline: float, tokens: int, step: float | None) -> float:
         """Seconds to keep back for a cut and its answer.
@@ -38,11 +41,11 @@ class Pace:
         step = step or self._step
         if step is None or not (tokens or self._answers):
             return FIRST_SHARE * deadline
-        if not tokens:
-            ordered = sorted(self._answers)
-            tokens = ordered[int(ANSWER_QUANTILE * (len(ordered) - 1))]
-        return (2 * step if self._wait is None else self._wait) + tokens * step
+        wait = _quantile(self._waits) if self._waits else 2 * step
+        return wait + (tokens or _quantile(self._answers)) * step
 
 
-def _smoothed(old: float | None, new: float) -> float:
-    return new if old is None else (1 - SMOOTHING) * old + SMOOTHING * new
+def _quantile(values: Iterable[float]) -> float:
+    """What nine of ten values do not exceed."""
+    ordered = sorted(values)
+    return ordered[math.ceil(QUANTILE * len(ordered)) - 1]

@@ -233,7 +233,8 @@ class ThinkingTracker:
         return confident is not None and self.tokens % confident.every == 0 and self.tokens >= self.floor
 
     def cut(self, inserted: int) -> None:
-        """Note that thinking was cut, by inserting `inserted` tokens."""
+        """Note that thinking was cut by inserting `inserted` tokens: an empty block if it had not begun."""
+        self.blocks += self.untouched
         self.in_block = self._may_begin = False
         self.inserted += inserted
 

@@ -21,10 +21,14 @@ WORKER_IN_ENGINE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A server to measure. native_stop_text: plain vLLM with its own thinking budget; None without."""
+    """A server to measure.
+
+    reasoning_parser: plain vLLM's, by name; None is ours, which finds its own. native_stop_text: turns plain
+    vLLM's own thinking budget on.
+    """
 
     name: str
-    ours: bool
+    reasoning_parser: str | None = None
     native_stop_text: str | None = None
 
 
@@ -38,14 +42,18 @@ def start(contender: Contender, model: str, flags: Sequence[str], log_folder: Pa
     # Here, so that all contenders inherit what `thinkdial serve` would set for itself.
     prepare_environment(model, cpu)
     log_path = log_folder / f"{contender.name.replace(' ', '-')}.log"
-    if contender.ours:
+    if contender.reasoning_parser is None:
         return start_server(model, args=flags, log_path=log_path)
     port = free_port()
     arguments = _without(vllm_arguments(model, flags, cpu), OURS_ONLY)
+    arguments += ["--reasoning-parser", contender.reasoning_parser]
     if cpu:
         arguments += ["--distributed-executor-backend", "uni"]
     if contender.native_stop_text is not None:
-        settings = {"reasoning_parser": "qwen3", "reasoning_end_str": contender.native_stop_text}
+        settings = {
+            "reasoning_parser": contender.reasoning_parser,
+            "reasoning_end_str": contender.native_stop_text,
+        }
         arguments += ["--reasoning-config", json.dumps(settings)]
     command = [sys.executable, "-m", VLLM_ENTRY, *arguments, "--host", HOST, "--port", str(port)]
     return start_process(command, port, environment=WORKER_IN_ENGINE if cpu else {}, log_path=log_path)

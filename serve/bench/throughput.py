@@ -46,7 +46,7 @@ class Settings:
 
     concurrency: requests at once, for each comparison. rounds: of each. tokens: mean length of a reply
     without a budget. budget, answer_tokens: mean thinking and answer tokens of a reply with one. seed: of
-    prompts, lengths and orders. flags: of vLLM's server, for all four.
+    prompts, lengths and orders. reasoning_parser: plain vLLM's. flags: of vLLM's server, for all four.
     """
 
     model: str
@@ -56,6 +56,7 @@ class Settings:
     budget: int
     answer_tokens: int
     seed: int
+    reasoning_parser: str
     flags: tuple[str, ...]
 
 
@@ -92,6 +93,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, Path]:
     parser.add_argument("--budget", type=int, default=256, help="mean budget of a reply with one")
     parser.add_argument("--answer-tokens", type=int, default=64, help="mean answer after a budget")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--reasoning-parser", default="qwen3", help="plain vLLM's, default %(default)s")
     arguments = list(argv)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_args(arguments[:end])
@@ -103,6 +105,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, Path]:
         budget=options.budget,
         answer_tokens=options.answer_tokens,
         seed=options.seed,
+        reasoning_parser=options.reasoning_parser,
         flags=tuple(arguments[end + 1 :]),
     )
     return settings, options.out
@@ -110,7 +113,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, Path]:
 
 def compare_plain(settings: Settings, out: Path) -> list[Comparison]:
     """Requests without budgets: plain vLLM and ours."""
-    first, second = Contender("vllm", ours=False), Contender("thinkdial", ours=True)
+    first, second = Contender("vllm", settings.reasoning_parser), Contender("thinkdial")
     with (
         start(first, settings.model, settings.flags, out) as baseline,
         start(second, settings.model, settings.flags, out) as candidate,
@@ -127,10 +130,10 @@ def compare_plain(settings: Settings, out: Path) -> list[Comparison]:
 
 def compare_budgets(settings: Settings, out: Path) -> list[Comparison]:
     """Requests that are all cut at their budget: vLLM's own way and ours."""
-    second = Contender("thinkdial budget", ours=True)
+    second = Contender("thinkdial budget")
     with start(second, settings.model, settings.flags, out) as candidate:
         form = httpx.get(f"{candidate.base_url}/v1/thinking/format").raise_for_status().json()
-        first = Contender("vllm budget", ours=False, native_stop_text=form["stop_text"])
+        first = Contender("vllm budget", settings.reasoning_parser, native_stop_text=form["stop_text"])
         stop_ids: list[int] = form["stop_ids"]
         with start(first, settings.model, settings.flags, out) as baseline:
 

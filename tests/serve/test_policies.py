@@ -106,7 +106,7 @@ def test_time_kept_back_for_the_answer() -> None:
     assert pace.answer_seconds(8.0, 10, None) == FIRST_SHARE * 8
     pace.observe_step(0.1)
     assert pace.answer_seconds(8.0, 10, None) == pytest.approx(12 * 0.1)
-    for tokens in range(1, 12):
+    for tokens in range(2, 12):
         pace.observe_answer(tokens)
     assert pace.answer_seconds(8.0, 0, None) == pytest.approx((2 + 10) * 0.1)
     assert pace.answer_seconds(8.0, 0, 0.5) == pytest.approx((2 + 10) * 0.5)
@@ -115,7 +115,8 @@ def test_time_kept_back_for_the_answer() -> None:
     for _ in range(200):
         pace.observe_answer(3)
         pace.observe_step(0.2)
-    assert pace.answer_seconds(8.0, 0, None) == pytest.approx(3 + 3 * 0.2, rel=1e-6)
+        pace.observe_wait(0.5)
+    assert pace.answer_seconds(8.0, 0, None) == pytest.approx(0.5 + 3 * 0.2, rel=1e-6)
 
 
 LETTERS = [t for t in range(100) if t not in (FORM.open_id, FORM.close_id, *FORM.turn_end_ids)]
@@ -174,9 +175,8 @@ def test_floor() -> None:
 
 
 def test_the_end_of_the_turn_below_the_floor_is_refused() -> None:
-    (turn_end,) = FORM.turn_end_ids
     tracker = tracker_of("thinking", None, min_tokens=3)
-    verdict = tracker.feed([LETTERS[0], turn_end], stopped=True)
+    verdict = tracker.feed([LETTERS[0], FORM.tokenizer.eos_token_id], stopped=True)
     assert verdict is not None
     assert (verdict.keep, verdict.action) == (1, "wait")
 
