@@ -6,6 +6,7 @@ and the JSON or SSE body of its response; on all others it refuses fields that w
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -133,16 +134,22 @@ class ThinkingMiddleware:
         if store and kind is ResponsesReporter and responses.enable_store:
             # From the first word on: a client may read a response that is still being made.
             reporter.on_id = lambda response_id: self.stored.update({response_id: (reporter, owner)})
+        ending = ExitStack()
+        ending.callback(self._forget, responses, reporter, owner)
         token = LIVE.set(live)
         try:
-            await self.app(scope, receive, Rewriter(send, reporter))
+            await self.app(scope, receive, Rewriter(send, reporter, ending.close))
         finally:
             LIVE.reset(token)
-            background = responses.background_tasks.get(reporter.response_id)
-            if background is None:
-                LIVE_REQUESTS.remove(thinking_id)
-            else:
-                background.add_done_callback(lambda _: LIVE_REQUESTS.remove(thinking_id))
+            ending.close()
+
+    def _forget(self, responses: Any, reporter: Reporter, owner: str | None) -> None:
+        """End the life of a request's id, with its reply or with its task in the background."""
+        background = responses.background_tasks.get(reporter.response_id)
+        if background is None:
+            LIVE_REQUESTS.remove(reporter.thinking_id, owner)
+        else:
+            background.add_done_callback(lambda _: LIVE_REQUESTS.remove(reporter.thinking_id, owner))
 
     async def _stored(self, scope: Message, receive: Receive, send: Send, response_id: str) -> None:
         """Read or cancel a stored response; those of other API keys do not exist."""

@@ -3,7 +3,6 @@
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -23,38 +22,31 @@ NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 router = APIRouter()
 
 
-@dataclass(frozen=True, slots=True)
-class _Owned:
-    live: LiveThinking
-    owner: str | None
-
-
 class LiveRequests:
-    """Requests by id. Each belongs to the API key that made it; for another key it does not exist."""
+    """Requests by id. Each belongs to the API key that made it; another key may have one of the same id."""
 
     def __init__(self) -> None:
-        self._requests: dict[str, _Owned] = {}
+        self._requests: dict[tuple[str | None, str], LiveThinking] = {}
 
     def add(self, live: LiveThinking, owner: str | None, wanted: str | None = None) -> str:
         """Returns the id: the one that the client wants, or one that cannot be guessed.
 
-        Raises RequestError for an id that is not a name or that a running request has.
+        Raises RequestError for an id that is not a name or that a running request of the same owner has.
         """
-        if wanted is not None and (not NAME.fullmatch(wanted) or wanted in self._requests):
+        if wanted is not None and (not NAME.fullmatch(wanted) or (owner, wanted) in self._requests):
             raise RequestError(
                 HEADER,
                 f"{HEADER} is {wanted!r}; it must be 1 to 64 letters, digits, - or _, and unused",
             )
         thinking_id = wanted or f"think-{secrets.token_hex(16)}"
-        self._requests[thinking_id] = _Owned(live, owner)
+        self._requests[owner, thinking_id] = live
         return thinking_id
 
-    def remove(self, thinking_id: str) -> None:
-        del self._requests[thinking_id]
+    def remove(self, thinking_id: str, owner: str | None) -> None:
+        del self._requests[owner, thinking_id]
 
     def find(self, thinking_id: str, owner: str | None) -> LiveThinking | None:
-        owned = self._requests.get(thinking_id)
-        return owned.live if owned is not None and owned.owner == owner else None
+        return self._requests.get((owner, thinking_id))
 
 
 LIVE_REQUESTS = LiveRequests()

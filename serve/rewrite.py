@@ -17,11 +17,15 @@ DATA = b"data: "
 
 
 class Rewriter:
-    """An ASGI `send` that has JSON and server-sent-event bodies annotated, and tells the thinking id."""
+    """An ASGI `send` that has JSON and server-sent-event bodies annotated, and tells the thinking id.
 
-    def __init__(self, send: Send, reporter: Reporter) -> None:
+    at_end: called before the last of the response is sent.
+    """
+
+    def __init__(self, send: Send, reporter: Reporter, at_end: Callable[[], None] = lambda: None) -> None:
         self.send = send
         self.reporter = reporter
+        self.at_end = at_end
         self.start: Message | None = None
         self.kind = ""
         self.pending = b""
@@ -54,6 +58,7 @@ class Rewriter:
             self.reporter.whole(payload)
         body = ENCODER.encode(payload).encode()
         assert self.start is not None
+        self.at_end()
         await self.send({**self.start, "headers": with_length(self.start["headers"], body)})
         await self.send({"type": "http.response.body", "body": body})
 
@@ -63,6 +68,7 @@ class Rewriter:
         body = b"".join([self._event(event) for event in events])
         if not more:
             body += self.pending
+            self.at_end()
         if body or not more:
             await self.send({**message, "body": body})
 

@@ -41,7 +41,9 @@ def test_a_budget_without_thinking_is_refused(thoughtless: httpx.Client, fields:
     assert "thoughtless has no thinking" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("fields", [{}, {"thinking_budget": 0}, {"enable_thinking": False}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"thinking_budget": 0}, {"enable_thinking": False}, {"reasoning_effort": "low"}]
+)
 @pytest.mark.parametrize("stream", [False, True])
 def test_without_thinking_all_else_is_served(
     thoughtless: httpx.Client, fields: dict[str, Any], stream: bool

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from serve import http
+from serve.budget import RequestError
 from serve.live import LiveRequests
 from serve.trace import LiveThinking
 from tests.serve.conftest import Server
@@ -230,20 +231,24 @@ async def test_a_field_name_that_utf8_cannot_say(ask: Server) -> None:
     assert "think\\ud800" in response.text
 
 
-async def test_every_other_route_refuses_a_budget(ask: Server) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/tokenize",
+        "/detokenize",
+        "/generative_scoring",
+        "/v1/systemone",
+        "/ping",
+        "/scale_elastic_ep",
+        "/v1/thinking/think-0/stop",
+        "/not/there",
+    ],
+)
+async def test_other_routes_refuse_a_budget(ask: Server, path: str) -> None:
     """A field that a handler does not know would be dropped in silence."""
-    paths = (await ask.http.get("/openapi.json")).json()["paths"]
-    others = [
-        path
-        for path, methods in paths.items()
-        if "post" in methods and path not in (*http.ROUTES, http.INVOCATIONS, http.COUNT_TOKENS)
-    ]
-    assert {"/tokenize", "/generative_scoring", "/v1/systemone"} <= set(others)
-    for path in others:
-        response = await ask.post(path.replace("{", "").replace("}", ""), {"thinking_budget": 9})
-        if not path.startswith("/v1/responses/"):  # those take no body
-            assert response.status_code == 400, path
-            assert response.json()["error"]["param"] == "thinking_budget"
+    response = await ask.post(path, {"thinking_budget": 9})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "thinking_budget"
 
 
 async def test_a_template_may_be_told_of_thinking(ask: Server) -> None:
@@ -305,10 +310,14 @@ async def test_answer_now(ask: Server, questions: list[str], name: str) -> None:
 
 def test_a_request_belongs_to_its_key() -> None:
     requests = LiveRequests()
-    live = LiveThinking()
-    thinking_id = requests.add(live, "alice")
-    assert requests.find(thinking_id, "alice") is live
+    alices, bobs = LiveThinking(), LiveThinking()
+    thinking_id = requests.add(alices, "alice")
+    assert requests.find(thinking_id, "alice") is alices
     assert requests.find(thinking_id, "bob") is None
     assert requests.find(thinking_id, None) is None
-    requests.remove(thinking_id)
+    assert requests.add(bobs, "bob", thinking_id) == thinking_id
+    with pytest.raises(RequestError, match="unused"):
+        requests.add(bobs, "bob", thinking_id)
+    requests.remove(thinking_id, "alice")
     assert requests.find(thinking_id, "alice") is None
+    assert requests.find(thinking_id, "bob") is bobs

@@ -1,8 +1,8 @@
 """A server with a default budget, stored responses and vLLM's scale-out routes: no way past the default."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,18 +13,27 @@ from tests.serve.conftest import Server
 from tests.serve.routes import APIS, EVERY_WAY, RESPONSES, Json, sse
 
 DEFAULT = 4
-LONG = {"max_output_tokens": 1500, "ignore_eos": True, "reasoning": {"max_tokens": 1000}}
+KEYS = [
+    {"name": "alice", "key": "sk-alice"},
+    {"name": "bob", "key": "sk-bob", "max_budget": 3},
+    {"name": "carol", "key": "sk-carol", "max_budget": 0},
+    {"name": "dave", "key": "sk-dave", "default_thinking": {"budget": 2}},
+]
+ALICE, BOB, CAROL, DAVE = ({"authorization": f"Bearer {key['key']}"} for key in KEYS)
+ENDLESS = {"background": True, "max_output_tokens": 1900, "thinking": {"budget": 1800, "min_tokens": 1800}}
 
 
 @pytest.fixture(scope="module")
 async def more(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
-    log_path = tmp_path_factory.mktemp("server") / "server.log"
-    args = ["--default-thinking", f'{{"budget": {DEFAULT}}}', "--enable-scale-out"]
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "keys.json").write_text(json.dumps({"keys": KEYS}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VLLM_ENABLE_RESPONSES_API_STORE", "1")
-        running = start_server(args=args, log_path=Path(log_path))
+        args = ["--default-thinking", f'{{"budget": {DEFAULT}}}', "--enable-scale-out"]
+        args += ["--api-key-file", str(folder / "keys.json")]
+        running = start_server(args=args, api_key="sk-alice", log_path=folder / "server.log")
     with running:
-        async with httpx.AsyncClient(base_url=running.base_url, timeout=300) as http:
+        async with httpx.AsyncClient(base_url=running.base_url, timeout=300, headers=ALICE) as http:
             form = (await http.get("/v1/thinking/format")).raise_for_status().json()
             yield Server(running, http, form)
 
@@ -139,18 +148,53 @@ async def test_stored_responses_are_replayed_as_they_were_sent(
 
 
 async def test_a_background_response_can_be_stopped_until_it_ends(more: Server, questions: list[str]) -> None:
-    body = RESPONSES.body(questions[0], False, background=True, **LONG)
-    queued = (await more.post(RESPONSES.path, body)).json()
+    queued = (await more.post(RESPONSES.path, RESPONSES.body(questions[0], False, **ENDLESS))).json()
     stop = f"/v1/thinking/{queued['thinking']['id']}/stop"
     assert (await more.post(stop, {})).status_code == 200
-    cancelled = (await more.post(f"/v1/responses/{queued['id']}/cancel", {})).json()
-    assert cancelled["status"] in ("cancelled", "completed")
-    for _ in range(100):
-        gone: httpx.Response = await more.post(stop, {})
-        if gone.status_code == 404:
-            break
-        await asyncio.sleep(0.1)
-    assert gone.status_code == 404
+    made = await retrieved(more, queued["id"])
+    assert made["thinking"]["stop_cause"] == "client"
+    assert (await more.post(stop, {})).status_code == 404
+
+
+@pytest.mark.parametrize(("name", "stream"), EVERY_WAY)
+async def test_keys_have_ceilings_and_defaults(
+    more: Server, questions: list[str], name: str, stream: bool
+) -> None:
+    api = APIS[name]
+    for headers, asked, report in (
+        (BOB, {"thinking_budget": 6}, {"budget": 3, "requested_budget": 6, "lowered_by": "ceiling"}),
+        (BOB, {"thinking_budget": 2}, {"budget": 2}),
+        (CAROL, {"thinking_budget": -1}, {"budget": 0, "stop_cause": "disabled"}),
+        (DAVE, {}, {"budget": 2}),
+        (DAVE, {"thinking_budget": 6}, {"budget": 6}),
+    ):
+        body = api.body(questions[0], stream, **asked)
+        reply = api.reply(await more.http.post(api.path, json=body, headers=headers))
+        assert report.items() <= reply.report.items()
+        assert reply.thinking_tokens <= report["budget"]
+
+
+async def test_what_a_key_made_is_its_own(more: Server, questions: list[str]) -> None:
+    """For another key it does not exist: not to read, cancel, go on from or stop."""
+    body = RESPONSES.body(questions[0], False, **ENDLESS)
+    response = await more.http.post(RESPONSES.path, json=body, headers={**ALICE, "x-thinking-id": "mine"})
+    made = response.json()
+    assert made["thinking"] == {"id": "mine"}
+    path, stop = f"/v1/responses/{made['id']}", "/v1/thinking/mine/stop"
+    further = {**RESPONSES.body("And?", False), "previous_response_id": made["id"]}
+    for reply in (
+        await more.http.get(path, headers=BOB),
+        await more.http.post(f"{path}/cancel", headers=BOB),
+        await more.http.post(RESPONSES.path, json=further, headers=BOB),
+        await more.http.post(stop, headers=BOB),
+    ):
+        assert reply.status_code == 404
+        assert reply.json()["error"]["code"] == 404
+    taken = await more.http.post(RESPONSES.path, json=body, headers={**ALICE, "x-thinking-id": "mine"})
+    assert taken.status_code == 400
+    assert taken.json()["error"]["param"] == "x-thinking-id"
+    assert (await more.post(stop, {})).status_code == 200
+    assert (await more.http.get(path)).status_code == 200
 
 
 async def test_unknown_stored_response(more: Server) -> None:
