@@ -1,4 +1,4 @@
-"""A soak: thousands of mixed requests, a third of which leave at random moments; then nothing may be left.
+"""A soak: thousands of mixed requests, a third of whose clients leave at random moments; then nothing may be left.
 
     python -m serve.bench.soak --requests 5000
 
@@ -28,10 +28,19 @@ CACHE_BLOCKS = 1024
 """So few that the warm-up has touched all: memory that is used for the first time is no leak."""
 
 WARM_UP = 0.1
-LEAVING = 1 / 3
+LEAVING = 0.4
+"""Share of the clients that mean to leave; some are answered before."""
+
 MAX_GROWTH = 0.05
 SETTLE_SECONDS = 15.0
 BUDGETS = (None, 0, 1, 4, 16, 64, 500)
+POLICIES: tuple[dict[str, Any], ...] = (
+    {"deadline": 1.0},
+    {"loop": True},
+    {"confident": True},
+    {"min_tokens": 1},
+    {"answer_reserve": 8},
+)
 IDLE_METRICS = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
 
 
@@ -101,13 +110,11 @@ class Soak:
         limit = draw.choice([8, 40, 120, 300])
         body: dict[str, Any] = {"model": self.model, "stream": draw.random() < 0.5}
         messages = [{"role": "user", "content": text}]
-        thinking = {"budget": draw.choice(BUDGETS), "soft": draw.choice([0, 8])}
-        if draw.random() < 0.2:
-            thinking |= draw.choice(
-                [{"deadline": 1.0}, {"loop": True}, {"confident": True}, {"min_tokens": 1}]
-            )
-        if thinking["budget"] == 0:
-            thinking.pop("min_tokens", None)
+        thinking: dict[str, Any] = {"soft": draw.choice([0, 8])}
+        if (budget := draw.choice(BUDGETS)) is not None:
+            thinking["budget"] = budget
+        if budget != 0 and draw.random() < 0.2:
+            thinking |= draw.choice(POLICIES)
         path = draw.choice(["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages"])
         if path == "/v1/responses":
             body |= {"input": text, "max_output_tokens": limit, "store": False}
@@ -116,10 +123,7 @@ class Soak:
         else:
             body |= {"max_tokens": limit, "n": draw.choice([1, 1, 2, 3]), "temperature": 1.0}
             body |= {"messages": messages} if "chat" in path else {"prompt": text}
-        return path, {
-            **body,
-            "thinking": {name: value for name, value in thinking.items() if value is not None},
-        }
+        return path, {**body, "thinking": thinking}
 
 
 def footprint(session: int) -> Footprint:
@@ -201,13 +205,11 @@ async def soak(base_url: str, model: str, session: int, requests: int, concurren
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns 0 if nothing is left, 1 if something is."""
     parser = argparse.ArgumentParser(prog="python -m serve.bench.soak", description=__doc__.split("\n\n")[0])
-    parser.add_argument(
-        "--model", default=str(DEFAULT_MODEL), help="folder or hub name (default: the shipped model)"
-    )
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="folder or hub name (default: ours)")
     parser.add_argument("--requests", type=int, default=5000, help="default: %(default)s")
     parser.add_argument("--concurrency", type=int, default=32, help="default: %(default)s")
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the choice of requests (default: %(default)s)"
+        "--seed", type=int, default=0, help="what is asked depends on it (default: %(default)s)"
     )
     args = parser.parse_args(argv)
     flags = ["--num-gpu-blocks-override", str(CACHE_BLOCKS), "--disable-uvicorn-access-log"]
