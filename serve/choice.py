@@ -8,6 +8,7 @@ the first token on that the tracker does not allow.
 import asyncio
 import copy
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -260,6 +261,7 @@ class LimitedChoice:
         if number:
             params.min_tokens = max(0, params.min_tokens - len(self.reply))
             params.prompt_logprobs = None
+            params.logit_bias = self._weighed(params)
             if params.seed is not None:
                 params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
             if tracker.spent:
@@ -276,6 +278,15 @@ class LimitedChoice:
         # The engine process decodes them without mercy: a wrong member would end its input thread.
         params._verify_args()
         return Segment(prompt, params, options, thinks)
+
+    def _weighed(self, params: SamplingParams) -> dict[int, float] | None:
+        """The logit bias with what the frequency penalty gives the reply so far: to vLLM it is prompt now."""
+        if not params.frequency_penalty:
+            return params.logit_bias
+        bias = dict(params.logit_bias or {})
+        for token, times in Counter(self.reply).items():
+            bias[token] = bias.get(token, 0.0) - params.frequency_penalty * times
+        return bias
 
     # -- stopping ahead of the budget ------------------------------------------------------------------------
 
