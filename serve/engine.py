@@ -332,11 +332,12 @@ class ThinkingEngine(InterruptibleLLM):
         kind = job.params.output_kind
         delta = kind == RequestOutputKind.DELTA
         running = {choice.index: choice for choice in choices}
+        first: RequestOutput | None = None
         # With vLLM's merge the streams of all choices are closed when this one is.
         streams = merge_async_iterators(*(choice.deltas() for choice in choices))
         async with aclosing(streams) as merged:
             async for position, piece in merged:
-                choice = choices[position]
+                choice, first = choices[position], first or piece.source
                 shown = empty_output(choice.index) if delta else totals[choice.index]
                 add_to(shown, piece)
                 if piece.finish_reason is not None:
@@ -347,7 +348,13 @@ class ThinkingEngine(InterruptibleLLM):
                 if kind == RequestOutputKind.FINAL_ONLY and running:
                     continue
                 outputs = totals if kind == RequestOutputKind.FINAL_ONLY else [copy.copy(shown)]
-                yield request_output(piece.source, job.prompt, job.request_id, outputs, not running)
+                merged_output = request_output(piece.source, job.prompt, job.request_id, outputs, not running)
+                if first is not None:
+                    # Later segments have the reply in their prompt.
+                    merged_output.num_cached_tokens = first.num_cached_tokens
+                    if not delta:
+                        merged_output.prompt_logprobs = first.prompt_logprobs
+                yield merged_output
 
     def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
         """The report of a finished choice, which also tells the next one how long an answer takes."""
