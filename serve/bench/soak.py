@@ -1,4 +1,4 @@
-"""A soak: thousands of mixed requests, a third of whose clients leave at random moments; then nothing may be left.
+"""A soak: thousands of mixed requests, a third of whose clients leave at random; then nothing may be left.
 
     python -m serve.bench.soak --requests 5000
 
