@@ -18,7 +18,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo test lint clean
+.PHONY: setup demo test lint bench-serve clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,10 @@ lint: setup
 
 test: lint
 	$(VENV)/bin/python -m pytest
+
+bench-serve: setup
+	$(VENV)/bin/python -m serve.bench.throughput --out runs/bench
+	$(VENV)/bin/python -m serve.bench.deadline --out runs/bench
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

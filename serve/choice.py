@@ -44,6 +44,7 @@ class Segment:
 
     prompt: dict[str, Any]
     params: SamplingParams
+    request_id: str
     options: dict[str, Any]
     thinks: bool = False
     kept: list[int] = field(default_factory=list)
@@ -163,13 +164,13 @@ class LimitedChoice:
             partial, self._unshown = self._unshown, None
             yield self._delta_of(partial)
             return
-        stream = self.engine.generate_interruptible(segment.prompt, segment.params, **segment.options)
+        stream = self.engine.segment(segment.prompt, segment.params, segment.request_id, segment.options)
         self._running = True
         try:
             async with aclosing(stream) as outputs:
                 async for output in outputs:
                     if not segment.kept:
-                        self._stay(self.engine.rank(segment.options["request_id"]))
+                        self._stay(self.engine.rank(segment.request_id))
                     if cut_at is not None:
                         self.engine.note_wait(self.tracker, cut_at, output.metrics)
                         cut_at = None
@@ -251,7 +252,8 @@ class LimitedChoice:
         """The vLLM request that continues the reply."""
         tracker, form = self.tracker, self.form
         params = copy.copy(self.params)
-        options = dict(self.options, request_id=f"{self.request_id}.{number}" if number else self.request_id)
+        request_id = f"{self.request_id}.{number}" if number else self.request_id
+        options = dict(self.options)
         prompt = dict(self.prompt, prompt_token_ids=[*self.prompt["prompt_token_ids"], *self.reply])
         params.max_tokens = self.max_tokens - len(self.reply)
         streams = params.output_kind != RequestOutputKind.FINAL_ONLY
@@ -282,7 +284,7 @@ class LimitedChoice:
             params.min_tokens = min(self._hold_open, params.max_tokens)
         # The engine process decodes them without mercy: a wrong member would end its input thread.
         params._verify_args()
-        return Segment(prompt, params, options, thinks)
+        return Segment(prompt, params, request_id, options, thinks)
 
     # -- stopping ahead of the budget ------------------------------------------------------------------------
 
@@ -290,7 +292,7 @@ class LimitedChoice:
         """End the thinking now; False if it has ended."""
         if self._interrupt_cause is not None or not self._is_thinking():
             return False
-        if self._running and not self.engine.interrupt(self._segment.options["request_id"]):
+        if self._running and not self.engine.interrupt(self._segment.request_id):
             return False
         self._interrupt_cause = cause
         if self._probe is not None:
@@ -307,7 +309,7 @@ class LimitedChoice:
 
     def _generated(self) -> list[int]:
         """The newest tokens of the running segment."""
-        partial = self.engine.partial(self._segment.options["request_id"]).get(0)
+        partial = self.engine.partial(self._segment.request_id).get(0)
         return [] if partial is None else partial.token_ids
 
     def _look_at_clock(self) -> None:

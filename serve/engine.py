@@ -91,37 +91,42 @@ class ThinkingEngine(InterruptibleLLM):
         assert self.thinking_format is not None
         return self.thinking_format
 
-    async def generate(
+    def generate(
         self, prompt: Any, sampling_params: SamplingParams, request_id: str, **options: Any
     ) -> AsyncGenerator[RequestOutput, None]:
         """As `AsyncLLM.generate`.
 
         Raises VLLMValidationError for a budget on a prompt without token ids, or without room for an answer.
         """
+        if isinstance(prompt, str) or (isinstance(prompt, dict) and "type" not in prompt):
+            return self._rendered(prompt, sampling_params, request_id, options)
         params, asked = self._take_asked(sampling_params)
         if self.thinking_format is None:
             if asked not in (ThinkingBudget(), ThinkingBudget(0)):
                 error = no_thinking(str(self.model_config.served_model_name))
                 raise VLLMValidationError(str(error), parameter=error.param)
-            async for output in super().generate(prompt, params, request_id, **options):
-                yield output
-            return
-        prompt = await self._with_ids(prompt)
+            return super().generate(prompt, params, request_id, **options)
         ids = prompt.get("prompt_token_ids") if isinstance(prompt, dict) else None
         if ids is None or prompt["type"] not in ("token", "multimodal"):
             if asked != ThinkingBudget():
                 raise VLLMValidationError(
                     "a thinking budget needs a prompt that is text or token ids", parameter="thinking"
                 )
-            async for output in super().generate(prompt, params, request_id, **options):
-                yield output
-            return
+            return super().generate(prompt, params, request_id, **options)
         job = self._job(prompt, params, request_id, asked, options)
         stream = self._limited(job) if self._can_bind(job) else self._watched(job)
         if (live := LIVE.get()) is not None and live.stop_asked:
             for tracker in job.trackers:
                 tracker.stop()
-        async with aclosing(stream):
+        return stream
+
+    async def _rendered(
+        self, prompt: Any, params: SamplingParams, request_id: str, options: dict[str, Any]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """The reply to a raw prompt: text or ids."""
+        parsed = parse_model_prompt(self.model_config, prompt)
+        (rendered,) = await self.renderer.render_cmpl_async([parsed], self.renderer.default_cmpl_tok_params)
+        async with aclosing(self.generate(rendered, params, request_id, **options)) as stream:
             async for output in stream:
                 yield output
 
@@ -138,13 +143,6 @@ class ThinkingEngine(InterruptibleLLM):
         params.thinking_token_budget = None
         params.extra_args = extra or None
         return params, asked
-
-    async def _with_ids(self, prompt: Any) -> Any:
-        """A raw prompt (text or ids) rendered to vLLM's engine input; others as they are."""
-        if isinstance(prompt, str) or (isinstance(prompt, dict) and "type" not in prompt):
-            parsed = parse_model_prompt(self.model_config, prompt)
-            (prompt,) = await self.renderer.render_cmpl_async([parsed], self.renderer.default_cmpl_tok_params)
-        return prompt
 
     def _job(
         self,
@@ -215,36 +213,47 @@ class ThinkingEngine(InterruptibleLLM):
 
     # -- one vLLM request, only watched ----------------------------------------------------------------------
 
-    async def _watched(self, job: Job) -> AsyncGenerator[RequestOutput, None]:
+    def _watched(self, job: Job) -> AsyncGenerator[RequestOutput, None]:
         """The request as it is, with reports; if the client wants the answer now, its choices go on alone."""
-        delta = job.params.output_kind == RequestOutputKind.DELTA
         shown = [Shown() for _ in job.trackers]
         wanting: set[int] = set()
         for index, tracker in enumerate(job.trackers):
             tracker.on_stop = self._stopper(job, index, shown[index], wanting)
-        stream = self.generate_interruptible(job.prompt, job.params, job.request_id, **job.options)
+        return self._watch(job, shown, wanting)
+
+    async def _watch(
+        self, job: Job, shown: list[Shown], wanting: set[int]
+    ) -> AsyncGenerator[RequestOutput, None]:
         try:
-            async with aclosing(stream) as outputs:
+            async with aclosing(self.segment(job.prompt, job.params, job.request_id, job.options)) as outputs:
                 async for output in outputs:
-                    for choice in output.outputs:
-                        tracker, seen = job.trackers[choice.index], shown[choice.index]
-                        new = choice.token_ids if delta else choice.token_ids[len(seen.token_ids) :]
-                        tracker.feed(new, stopped=stopped_by_token(choice))
-                        seen.token_ids += new
-                        if not delta:
-                            seen.texts.clear()
-                        seen.texts.append(choice.text)
-                        seen.finished = choice.finish_reason is not None
-                        if choice.finish_reason is not None:
-                            choice.thinking = self._finish(tracker, choice.finish_reason, output.metrics)
+                    self._note(output, job, shown)
                     yield output
         except Interrupted as interruption:
             stopped = interruption
         else:
             return
+        if stopped.pending is not None:
+            self._note(stopped.pending, job, shown)
+            yield stopped.pending
         async with aclosing(self._resumed(job, shown, stopped, wanting)) as outputs:
             async for output in outputs:
                 yield output
+
+    def _note(self, output: RequestOutput, job: Job, shown: list[Shown]) -> None:
+        """Count an output's tokens, and report on the choices that it finishes."""
+        delta = job.params.output_kind == RequestOutputKind.DELTA
+        for choice in output.outputs:
+            tracker, seen = job.trackers[choice.index], shown[choice.index]
+            new = choice.token_ids if delta else choice.token_ids[len(seen.token_ids) :]
+            tracker.feed(new, stopped=stopped_by_token(choice))
+            seen.token_ids += new
+            if not delta:
+                seen.texts.clear()
+            seen.texts.append(choice.text)
+            if choice.finish_reason is not None:
+                seen.finished = True
+                choice.thinking = self._finish(tracker, choice.finish_reason, output.metrics)
 
     def _stopper(self, job: Job, index: int, shown: Shown, wanting: set[int]) -> Callable[[], bool]:
         """What interrupts the watched request if its choice `index` is thinking, and notes who wanted it."""
@@ -323,11 +332,12 @@ class ThinkingEngine(InterruptibleLLM):
         kind = job.params.output_kind
         delta = kind == RequestOutputKind.DELTA
         running = {choice.index: choice for choice in choices}
+        first: RequestOutput | None = None
         # With vLLM's merge the streams of all choices are closed when this one is.
         streams = merge_async_iterators(*(choice.deltas() for choice in choices))
         async with aclosing(streams) as merged:
             async for position, piece in merged:
-                choice = choices[position]
+                choice, first = choices[position], first or piece.source
                 shown = empty_output(choice.index) if delta else totals[choice.index]
                 add_to(shown, piece)
                 if piece.finish_reason is not None:
@@ -338,7 +348,13 @@ class ThinkingEngine(InterruptibleLLM):
                 if kind == RequestOutputKind.FINAL_ONLY and running:
                     continue
                 outputs = totals if kind == RequestOutputKind.FINAL_ONLY else [copy.copy(shown)]
-                yield request_output(piece.source, job.prompt, job.request_id, outputs, not running)
+                merged_output = request_output(piece.source, job.prompt, job.request_id, outputs, not running)
+                if first is not None:
+                    # Later segments have the reply in their prompt.
+                    merged_output.num_cached_tokens = first.num_cached_tokens
+                    if not delta:
+                        merged_output.prompt_logprobs = first.prompt_logprobs
+                yield merged_output
 
     def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
         """The report of a finished choice, which also tells the next one how long an answer takes."""
@@ -353,6 +369,12 @@ class ThinkingEngine(InterruptibleLLM):
         return report
 
     # -- for LimitedChoice -----------------------------------------------------------------------------------
+
+    def segment(
+        self, prompt: dict[str, Any], params: SamplingParams, request_id: str, options: dict[str, Any]
+    ) -> AsyncGenerator[RequestOutput, None]:
+        """vLLM's reply to a request as it is. Raises Interrupted when `interrupt` is called for it."""
+        return super().generate(prompt, params, request_id, **options)
 
     def note_wait(self, tracker: ThinkingTracker, cut_at: float, metrics: Any) -> None:
         """Note when the first token after a cut at `cut_at` was there; vLLM's clock is the monotonic one."""
@@ -386,7 +408,7 @@ class ThinkingEngine(InterruptibleLLM):
         options = dict(self.ahead_of_new(choice.options), reasoning_ended=True)
         request_id = f"{choice.request_id}.probe{choice.tracker.probes}"
         prompt = dict(choice.prompt, prompt_token_ids=ids)
-        (output,) = [o async for o in super().generate(prompt, params, request_id, **options)]
+        (output,) = [o async for o in self.segment(prompt, params, request_id, options)]
         (answer,) = output.outputs
         entries = zip(answer.token_ids, answer.logprobs, strict=True)
         mean = sum(entry[token].logprob for token, entry in entries) / len(answer.token_ids)

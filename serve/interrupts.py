@@ -1,17 +1,13 @@
 """vLLM requests that can be interrupted from outside without losing a token."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
-from vllm.sampling_params import SamplingParams
-from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.async_llm import AsyncLLM, InputStreamError
 from vllm.v1.engine.core_client import DPLBAsyncMPClient
-from vllm.v1.engine.exceptions import EngineGenerateError
 from vllm.v1.engine.output_processor import RequestOutputCollector, RequestState
 
 
@@ -61,12 +57,16 @@ class InterruptibleLLM(AsyncLLM):
         self._early: set[str] = set()
 
     async def add_request(self, request_id: str, *args: Any, **kwargs: Any) -> RequestOutputCollector:
-        queue = await super().add_request(request_id, *args, **kwargs)
+        try:
+            queue = await super().add_request(request_id, *args, **kwargs)
+        finally:
+            early = request_id in self._early
+            self._early.discard(request_id)
         self._queues[request_id] = queue
         for internal_id in self.output_processor.external_req_ids.get(request_id, ()):
             if (rank := self._rank_of(internal_id)) is not None:
                 self._ranks[queue] = rank
-        if request_id in self._early:
+        if early:
             self.interrupt(request_id)
         return queue
 
@@ -84,7 +84,7 @@ class InterruptibleLLM(AsyncLLM):
         return None if engine is None else client.core_engines.index(engine)
 
     def interrupt(self, request_id: str) -> bool:
-        """Have `generate_interruptible` drop the request; False if it has already finished.
+        """Drop the request: its `generate` raises Interrupted. False if it has already finished.
 
         A request that has not been added yet is dropped when it is.
         """
@@ -100,34 +100,14 @@ class InterruptibleLLM(AsyncLLM):
         parents = [state.parent_req for state in states[:1] if state.parent_req is not None]
         finished = [output for parent in parents for output in parent.output_aggregator if output is not None]
         queue.output = None
-        queue.put(Interrupted(pending, partial, finished))
+        # The one error that vLLM's `generate` raises as it is, after it has dropped the request.
+        queue.put(InputStreamError(Interrupted(pending, partial, finished)))
         return True
 
     def partial(self, request_id: str) -> dict[int, Partial]:
         """What the unfinished choices of a request have generated so far, by index."""
         queue = self._queues.get(request_id)
         return {} if queue is None else {s.request_index: self._partial(s) for s in self._states(queue)}
-
-    async def generate_interruptible(
-        self, prompt: Any, params: SamplingParams, request_id: str, **options: Any
-    ) -> AsyncGenerator[RequestOutput, None]:
-        """As `AsyncLLM.generate`. After `interrupt` it raises Interrupted, once earlier outputs are read."""
-        try:
-            # Not self: a subclass may have its own `generate`.
-            async with aclosing(AsyncLLM.generate(self, prompt, params, request_id, **options)) as stream:
-                async for output in stream:
-                    yield output
-        except EngineGenerateError as error:
-            if not isinstance(error.__cause__, Interrupted):
-                raise
-            interruption = error.__cause__
-        else:
-            return
-        finally:
-            self._early.discard(request_id)
-        if interruption.pending is not None:
-            yield interruption.pending
-        raise interruption
 
     def _states(self, queue: RequestOutputCollector) -> list[RequestState]:
         return [state for state in self.output_processor.request_states.values() if state.queue is queue]

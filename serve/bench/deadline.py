@@ -2,9 +2,10 @@
 
     python -m serve.bench.deadline --out runs/bench     # about 2 minutes on 2 cores
 
-The closing tag and the end of the turn are barred, so only the deadline ends the thinking; the answer ends at
-its box. For each number of requests at once and each deadline: how many responses were there in time, how
-much of the deadline they used, and how late the late ones were. The first batch of each kind only warms up.
+The closing tag and the end of the turn are barred, so only the deadline ends the thinking; a grammar keeps
+the answer short. For each number of requests at once and each deadline: how many responses were there in
+time, how much of the deadline they used, and how late the late ones were. The first batch of each kind only
+warms up.
 """
 
 import argparse
@@ -65,7 +66,7 @@ def measure(server: RunningServer, concurrency: int, deadline: float) -> dict[st
                 ],
                 "temperature": 0,
                 "logit_bias": {str(token): -100 for token in (form["close_id"], *turn_end)},
-                "stop": ["}"],
+                "structured_outputs": {"regex": r"The answer is \\boxed\{[0-9]\}"},
                 "thinking": {"deadline": deadline},
             }
             for number in range(concurrency)

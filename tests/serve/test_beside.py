@@ -90,30 +90,33 @@ async def test_sampling_parameters_hold_after_a_cut(ask: Server, questions: list
     assert set(only.token_ids[start:]) <= set(digits["tokens"])
 
 
-async def test_frequency_penalties_count_the_thinking(ask: Server, questions: list[str]) -> None:
-    """A penalty weighs on all that the reply holds, cut or not.
+async def test_frequency_penalties_count_all_of_the_reply(ask: Server, questions: list[str]) -> None:
+    """What was thought and inserted weighs on the answer.
 
-    The oracle gives the tokens of prompt and thinking as a prompt, and what they weigh as a bias.
+    The oracle gives the tokens up to the cut as a prompt, and what they weigh as a bias.
     """
-    penalty = 1.0
-    for question in questions[:6]:
-        cut = await ask.chat(
-            question, temperature=0, max_tokens=60, thinking_budget=BUDGET, frequency_penalty=penalty
-        )
+    weight, thinking = 2.0, {"budget": BUDGET, "stop_text": "The answer is " * 8 + "</think>\n\n"}
+    body = {"temperature": 0, "max_tokens": 120, "thinking": thinking}
+    for question in questions[:4]:
+        plain = (await ask.chat(question, **body)).choices[0]
+        cut = await ask.chat(question, **body, frequency_penalty=weight)
         (choice,) = cut.choices
-        start = 1 + BUDGET + len(ask.stop_ids)
         assert choice.thinking["stop_cause"] == "budget"
+        start = 1 + BUDGET + choice.thinking["inserted_tokens"]
         said = Counter(choice.token_ids[:start])
-        body = {
-            "prompt": [*cut.prompt_token_ids, *choice.token_ids[:start]],
-            "temperature": 0,
-            "max_tokens": 60 - start,
-            "frequency_penalty": penalty,
-            "logit_bias": {str(i): -penalty * count for i, count in said.items()} | {str(ask.open_id): -100},
-            "return_token_ids": True,
-        }
-        oracle = (await ask.post("/v1/completions", body)).json()["choices"][0]
-        assert choice.token_ids[start:] == oracle["token_ids"]
+        oracle = await ask.post(
+            "/v1/completions",
+            {
+                "prompt": [*cut.prompt_token_ids, *choice.token_ids[:start]],
+                "temperature": 0,
+                "max_tokens": 120 - start,
+                "frequency_penalty": weight,
+                "logit_bias": {i: -weight * n for i, n in said.items()} | {ask.open_id: -100.0},
+                "return_token_ids": True,
+            },
+        )
+        assert choice.token_ids[start:] == oracle.json()["choices"][0]["token_ids"]
+        assert choice.content != plain.content
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -128,27 +131,29 @@ async def test_echo_and_logprobs_on_completions(
         "max_tokens": 100,
         "logprobs": 1,
         "echo": True,
-        "return_token_ids": True,
         "return_tokens_as_token_ids": True,
         "thinking_budget": budget,
         "stream": stream,
     }
+    (stop_id,) = (await ask.post("/tokenize", {"prompt": "<|im_end|>"})).json()["tokens"]
     response = await ask.post("/v1/completions", body)
     assert response.status_code == 200, response.text
     payloads = events(response.text) if stream else [response.json()]
     choices = [payload["choices"][0] for payload in payloads if payload["choices"]]
     text = "".join(choice["text"] for choice in choices)
-    prompt_ids = next(c["prompt_token_ids"] for c in choices if c.get("prompt_token_ids"))
-    reply_ids = [i for choice in choices for i in choice.get("token_ids") or []]
+    prompt_ids = (await ask.post("/tokenize", {"prompt": prompt})).json()["tokens"]
     tokens = [t for choice in choices if choice["logprobs"] for t in choice["logprobs"]["tokens"]]
     values = [v for choice in choices if choice["logprobs"] for v in choice["logprobs"]["token_logprobs"]]
+    ids = [int(token.removeprefix("token_id:")) for token in tokens]
+    reply_ids = ids[len(prompt_ids) :]
     assert text.startswith(prompt)
-    if reply_ids[: len(prompt_ids)] == prompt_ids:
-        reply_ids = reply_ids[len(prompt_ids) :]
-    assert tokens == [f"token_id:{i}" for i in [*prompt_ids, *reply_ids]]
+    assert ids[: len(prompt_ids)] == prompt_ids
+    assert (await ask.post("/detokenize", {"tokens": reply_ids[:-1]})).json()["prompt"] == text[len(prompt) :]
+    assert len(values) == len(ids)
     assert values[0] is None
     assert all(value <= 0 for value in values[1:])
     assert reply_ids[0] == ask.open_id
+    assert reply_ids[-1] == stop_id
     at = 1 + BUDGET
     cut = reply_ids[at : at + len(ask.stop_ids)] == ask.stop_ids
     assert cut == (budget == BUDGET)
@@ -226,8 +231,8 @@ async def test_a_tool_call_ends_thinking(ask: Server, questions: list[str]) -> N
         temperature=1,
         seed=1,
         max_tokens=60,
-        thinking_budget=BUDGET,
-        logit_bias={str(call): 14},
+        thinking_budget=8,
+        logit_bias={str(call): 20},
     )
     seen = 0
     for choice in answer.choices:

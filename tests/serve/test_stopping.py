@@ -18,10 +18,9 @@ STREAMS = pytest.mark.parametrize("stream", [False, True])
 ENDLESS = {
     "temperature": 0,
     "logit_bias": {str(FORM.close_id): -100, str(TURN_END): -100},
-    "stop": ["}"],
-    "include_stop_str_in_output": True,
+    "structured_outputs": {"regex": r"The answer is \\boxed\{[0-9]\}"},
 }
-"""Sampling whose thinking does not end by itself, while the answer ends after its box."""
+"""Sampling whose thinking does not end by itself, while its answer is short."""
 
 LOOPING = {"frequency_penalty": -2, "presence_penalty": -2}
 """Sampling that repeats itself sooner or later."""
