@@ -33,7 +33,7 @@ from serve.pace import Pace
 from serve.parameters import with_barred
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
-logger = init_logger(__name__)
+logger = init_logger("vllm.thinkdial")
 
 THINKING_ARG = "thinking"
 """Member of `SamplingParams.extra_args` with the request's `ThinkingBudget` as JSON."""
