@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from clients.answer_now import AnswerNow
 from clients.client import Client
 from clients.display import CutMarker, Part, Screen, status_line
-from clients.types import APIError, ChatOptions, Finished, Reply, ThinkingDelta
+from clients.types import APIError, ChatOptions, Event, Finished, Reply, Started, ThinkingDelta
 
 HELP = """\
 /budget N     at most N thinking tokens a reply; 0 turns thinking off
@@ -23,7 +24,8 @@ HELP = """\
 /no_think     thinking off until /think
 /clear        forget the conversation
 /help         this list
-/quit         leave (or Ctrl-D); Ctrl-C stops a reply"""
+/quit         leave (or Ctrl-D)
+Ctrl-C        while the model thinks: answer now; once more, or else: stop the reply"""
 _COMMANDS = "/budget N, /budget off, /think, /no_think, /clear, /help, /quit"
 
 
@@ -73,13 +75,20 @@ class Session:
     stop_text: str
     history: list[dict[str, str]] = field(default_factory=list)
 
-    def ask(self, text: str) -> None:
-        """Stream the reply to one message and add both to the history, which an error leaves as it was."""
+    def ask(self, text: str, watch: Callable[[Event], None] | None = None) -> None:
+        """Stream the reply to one message and add both to the history, which an error leaves as it was.
+
+        watch: is shown each event of the stream.
+        """
         question = {"role": "user", "content": text}
         started = time.monotonic()
         marker = CutMarker(self.stop_text)
         reply: Reply | None = None
         for event in self.client.stream([*self.history, question], **(self.sampling | self.dial.options())):
+            if watch is not None:
+                watch(event)
+            if isinstance(event, Started):
+                continue
             if isinstance(event, ThinkingDelta):
                 self.screen.write(Part.THINKING, marker.feed(event.text))
                 continue
@@ -202,7 +211,7 @@ def run_interactive(session: Session, base_url: str) -> int:
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
 
-    words = [line.split()[0] for line in HELP.splitlines()]
+    words = [line.split()[0] for line in HELP.splitlines() if line.startswith("/")]
     prompt: PromptSession[str] = PromptSession(
         completer=WordCompleter(sorted(set(words)), sentence=True), complete_while_typing=False
     )
@@ -213,7 +222,8 @@ def run_interactive(session: Session, base_url: str) -> int:
             if line.startswith("/"):
                 print(session.command(line))
             elif line:
-                session.ask(line)
+                with AnswerNow(session.client) as ctrl_c:
+                    session.ask(line, ctrl_c.watch)
         except KeyboardInterrupt:
             session.screen.end_line()
             print("(stopped; Ctrl-D leaves)")

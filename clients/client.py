@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -16,7 +16,7 @@ from typing import Any, Self, Unpack
 import httpx
 
 from clients import wire
-from clients.types import ChatOptions, Event, Messages, Reply, SamplingOptions, ThinkingFormat
+from clients.types import ChatOptions, Event, Messages, Reply, SamplingOptions, Started, ThinkingFormat
 
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
@@ -88,12 +88,19 @@ class Client:
         self._http.close()
 
     @contextmanager
-    def _open(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[httpx.Response]:
+    def _open(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Iterator[httpx.Response]:
         """A response with status 2xx whose body is still to be read."""
         attempt = 0
         while True:
             try:
-                response = self._http.send(self._http.build_request(method, path, json=body), stream=True)
+                request = self._http.build_request(method, path, json=body, headers=headers)
+                response = self._http.send(request, stream=True)
                 break
             except httpx.TransportError as error:
                 if attempt >= self._retries or not _is_retried(error):
@@ -111,6 +118,11 @@ class Client:
         with self._open(method, path, body) as response:
             return wire.parse_json(response.status_code, response.read())
 
+    def _reply(self, path: str, body: dict[str, Any], options: SamplingOptions) -> Reply:
+        with self._open("POST", path, body, wire.headers(options)) as response:
+            payload = wire.parse_json(response.status_code, response.read())
+            return wire.parse_reply(payload, response.headers.get(wire.THINKING_ID))
+
     def _model(self, options: SamplingOptions) -> str:
         name = options.get("model") or self._first_model
         if name is None:
@@ -120,16 +132,20 @@ class Client:
     def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
         """Ask and wait for the whole reply. messages: the user's text, or a list of {"role", "content"}."""
         body = wire.chat_body(messages, options, self._model(options), stream=False)
-        return wire.parse_reply(self._json("POST", _CHAT, body))
+        return self._reply(_CHAT, body, options)
 
     def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> Generator[Event, None, None]:
-        """Ask, yield ThinkingDelta and AnswerDelta as they come, then Finished with the reply as from chat().
+        """Ask, yield Started, then ThinkingDelta and AnswerDelta as they come, then Finished.
+
+        Finished has the reply as from chat().
 
         A stream that breaks off raises httpx.TransportError; closing the iterator early stops the generation.
         """
         body = wire.chat_body(messages, options, self._model(options), stream=True)
-        events = wire.EventStream()
-        with self._open("POST", _CHAT, body) as response:
+        with self._open("POST", _CHAT, body, wire.headers(options)) as response:
+            thinking_id = response.headers.get(wire.THINKING_ID)
+            yield Started(thinking_id)
+            events = wire.EventStream(thinking_id)
             for chunk in response.iter_bytes():
                 yield from events.feed(chunk)
             finished = events.finish()
@@ -140,7 +156,14 @@ class Client:
     def complete(self, prompt: str | list[int], **options: Unpack[SamplingOptions]) -> Reply:
         """Continue a prompt (text or token ids) without a chat template; all text is in Choice.answer."""
         body = wire.completion_body(prompt, options, self._model(options))
-        return wire.parse_reply(self._json("POST", _COMPLETIONS, body))
+        return self._reply(_COMPLETIONS, body, options)
+
+    def stop(self, thinking_id: str) -> int:
+        """Have a running request answer now. Returns how many of its choices were still thinking.
+
+        thinking_id: from Started, or as given to the request. APIError 404 if no such request is running.
+        """
+        return wire.parse_stopping(self._json("POST", wire.stop_path(thinking_id)))
 
     def models(self) -> list[str]:
         """Names of the served models."""
@@ -182,15 +205,18 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _open(
-        self, method: str, path: str, body: dict[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[httpx.Response]:
         """A response with status 2xx whose body is still to be read."""
         attempt = 0
         while True:
             try:
-                response = await self._http.send(
-                    self._http.build_request(method, path, json=body), stream=True
-                )
+                request = self._http.build_request(method, path, json=body, headers=headers)
+                response = await self._http.send(request, stream=True)
                 break
             except httpx.TransportError as error:
                 if attempt >= self._retries or not _is_retried(error):
@@ -208,6 +234,11 @@ class AsyncClient:
         async with self._open(method, path, body) as response:
             return wire.parse_json(response.status_code, await response.aread())
 
+    async def _reply(self, path: str, body: dict[str, Any], options: SamplingOptions) -> Reply:
+        async with self._open("POST", path, body, wire.headers(options)) as response:
+            payload = wire.parse_json(response.status_code, await response.aread())
+            return wire.parse_reply(payload, response.headers.get(wire.THINKING_ID))
+
     async def _model(self, options: SamplingOptions) -> str:
         name = options.get("model") or self._first_model
         if name is None:
@@ -217,13 +248,15 @@ class AsyncClient:
     async def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> Reply:
         """See Client.chat."""
         body = wire.chat_body(messages, options, await self._model(options), stream=False)
-        return wire.parse_reply(await self._json("POST", _CHAT, body))
+        return await self._reply(_CHAT, body, options)
 
     async def stream(self, messages: Messages, **options: Unpack[ChatOptions]) -> AsyncGenerator[Event, None]:
         """See Client.stream."""
         body = wire.chat_body(messages, options, await self._model(options), stream=True)
-        events = wire.EventStream()
-        async with self._open("POST", _CHAT, body) as response:
+        async with self._open("POST", _CHAT, body, wire.headers(options)) as response:
+            thinking_id = response.headers.get(wire.THINKING_ID)
+            yield Started(thinking_id)
+            events = wire.EventStream(thinking_id)
             async for chunk in response.aiter_bytes():
                 for event in events.feed(chunk):
                     yield event
@@ -235,7 +268,11 @@ class AsyncClient:
     async def complete(self, prompt: str | list[int], **options: Unpack[SamplingOptions]) -> Reply:
         """See Client.complete."""
         body = wire.completion_body(prompt, options, await self._model(options))
-        return wire.parse_reply(await self._json("POST", _COMPLETIONS, body))
+        return await self._reply(_COMPLETIONS, body, options)
+
+    async def stop(self, thinking_id: str) -> int:
+        """See Client.stop."""
+        return wire.parse_stopping(await self._json("POST", wire.stop_path(thinking_id)))
 
     async def models(self) -> list[str]:
         """See Client.models."""

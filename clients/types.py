@@ -6,25 +6,43 @@ Counts are numbers of tokens. Nothing here needs the network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingReport:
-    """How thinking ended in one choice, as the server reports it.
+    """How the thinking of one choice went, as the server reports it.
 
-    stop_cause: "natural" (the model closed it), "budget" (cut), "length" (max_tokens ran out while thinking)
-        or "disabled" (thinking was off); servers may name more causes.
+    stop_cause: why it ended. "natural": the model closed it; "budget", "deadline", "soft", "loop",
+        "confident", "client": that policy cut it; "length": max_tokens ran out while thinking; "disabled":
+        it was off. Servers may name more causes.
     budget: the limit on thinking tokens that applied; None means no limit.
     tokens: tokens the model generated between the open and the close tag.
     inserted_tokens: tokens of the early-stop text, 0 unless thinking was cut.
+    blocks: how many thinking blocks there were. seconds: from the request's arrival to the end of the choice.
+    The rest is None unless it was in force: requested_budget and lowered_by ("answer_reserve", "context" or
+    "ceiling"), when the budget is less than asked; effort, and calibrated: whether its budget was measured on
+    this model; deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
+    waits: how often an early end of thinking was refused. extra: members that this client does not know.
     """
 
     stop_cause: str
     budget: int | None
     tokens: int
     inserted_tokens: int
+    blocks: int | None = None
+    seconds: float | None = None
+    requested_budget: int | None = None
+    lowered_by: str | None = None
+    effort: str | None = None
+    calibrated: bool | None = None
+    deadline: float | None = None
+    deadline_missed: bool | None = None
+    probes: int | None = None
+    probe_tokens: int | None = None
+    waits: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +72,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole response: its choices in the order of their index; the properties read choice 0."""
+    """A whole response: its choices in the order of their index; the properties read choice 0.
+
+    thinking_id: what `stop` took while it ran; None from servers without it.
+    """
 
     id: str
     model: str
     choices: tuple[Choice, ...]
     usage: Usage | None
     prompt_token_ids: list[int] | None
+    thinking_id: str | None = None
 
     @property
     def thinking(self) -> str:
@@ -77,6 +99,13 @@ class Reply:
     @property
     def finish_reason(self) -> str | None:
         return self.choices[0].finish_reason
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first event of a stream, before any text. thinking_id: for `stop`; None from servers without it."""
+
+    thinking_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +131,7 @@ class Finished:
     reply: Reply
 
 
-Event = ThinkingDelta | AnswerDelta | Finished
+Event = Started | ThinkingDelta | AnswerDelta | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +158,10 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: most thinking tokens of each choice; 0 turns thinking off, -1 means no limit.
     stop_text: early-stop text for this request, close tag included.
+    thinking: every member that the server's `thinking` object may have, such as {"deadline": 10, "soft": 16};
+        not those that are given by budget or stop_text too.
+    thinking_id: the name of this request for `stop`, 1 to 64 letters, digits, - or _; the server makes one if
+        none is given.
     model: name of a served model; by default the first one the server lists.
     n: number of choices. max_tokens: most tokens of a choice, thinking and inserted tokens included.
     stop: strings that end the answer. return_token_ids: fill in token_ids and prompt_token_ids.
@@ -137,6 +170,8 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: int | None
     stop_text: str | None
+    thinking: Mapping[str, Any] | None
+    thinking_id: str | None
     model: str | None
     n: int | None
     temperature: float | None

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from clients.types import (
     AnswerDelta,
@@ -23,6 +24,9 @@ from clients.types import (
 )
 
 DONE = "[DONE]"
+THINKING_ID = "x-thinking-id"
+"""Header of a request or a response: the id by which its thinking can be stopped."""
+
 _PASSED_ON = ("model", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 
 
@@ -59,8 +63,11 @@ def _body(
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     body = start | {"model": model} | {key: given[key] for key in _PASSED_ON if key in given}
     thinking = {key: given[key] for key in ("budget", "stop_text") if key in given}
-    if thinking:
-        body["thinking"] = thinking
+    twice = sorted(set(thinking) & set(given.get("thinking", {})))
+    if twice:
+        raise ValueError(f"{twice[0]} is given both by name and in thinking; it must be given once")
+    if thinking or "thinking" in given:
+        body["thinking"] = {**given.get("thinking", {}), **thinking}
     if given.get("return_token_ids"):
         body["return_token_ids"] = True
     if stream:
@@ -69,6 +76,17 @@ def _body(
         both_objects = isinstance(value, Mapping) and isinstance(body.get(key), Mapping)
         body[key] = {**body[key], **value} if both_objects else value
     return body
+
+
+def headers(options: SamplingOptions) -> dict[str, str]:
+    """What the options ask by header."""
+    thinking_id = options.get("thinking_id")
+    return {} if thinking_id is None else {THINKING_ID: thinking_id}
+
+
+def stop_path(thinking_id: str) -> str:
+    """Path of the route that ends the thinking of a running request."""
+    return f"/v1/thinking/{quote(thinking_id, safe='')}/stop"
 
 
 def parse_error(status: int, content: bytes) -> APIError:
@@ -100,16 +118,30 @@ def parse_models(payload: Mapping[str, Any]) -> list[str]:
     return [entry["id"] for entry in payload["data"]]
 
 
+def parse_stopping(payload: Mapping[str, Any]) -> int:
+    """POST /v1/thinking/{id}/stop: how many choices were still thinking."""
+    return payload["stopping"]
+
+
 def parse_format(payload: Mapping[str, Any]) -> ThinkingFormat:
     """GET /v1/thinking/format; members this client does not know are left out."""
     return ThinkingFormat(**{name: payload[name] for name in ThinkingFormat.__dataclass_fields__})
 
 
-def parse_reply(payload: Mapping[str, Any]) -> Reply:
-    """A whole chat or completion response."""
-    assembler = StreamAssembler()
+def parse_reply(payload: Mapping[str, Any], thinking_id: str | None = None) -> Reply:
+    """A whole chat or completion response. thinking_id: from its headers."""
+    assembler = StreamAssembler(thinking_id)
     list(assembler.feed(payload, part="message"))
     return assembler.reply()
+
+
+def parse_report(payload: Mapping[str, Any]) -> ThinkingReport:
+    """The report of a finished choice."""
+    known = set(ThinkingReport.__dataclass_fields__) - {"extra"}
+    members = {name: value for name, value in payload.items() if name in known}
+    # A response of one chunk has the id of the request beside the report.
+    extra = {name: value for name, value in payload.items() if name not in known and name != "id"}
+    return ThinkingReport(**members, extra=extra)
 
 
 @dataclass(slots=True)
@@ -127,7 +159,8 @@ class StreamAssembler:
     Reads `reasoning`, or `reasoning_content` where it is alone; servers that send both repeat the text.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, thinking_id: str | None = None) -> None:
+        self._thinking_id = thinking_id
         self._id = ""
         self._model = ""
         self._choices: dict[int, _PartialChoice] = {}
@@ -169,10 +202,8 @@ class StreamAssembler:
         if data.get("finish_reason") is not None:
             choice.finish_reason = data["finish_reason"]
         report = data.get("thinking")
-        if isinstance(report, Mapping):
-            choice.report = ThinkingReport(
-                report["stop_cause"], report["budget"], report["tokens"], report["inserted_tokens"]
-            )
+        if isinstance(report, Mapping) and "stop_cause" in report:
+            choice.report = parse_report(report)
 
     @property
     def complete(self) -> bool:
@@ -192,7 +223,7 @@ class StreamAssembler:
             )
             for index, choice in sorted(self._choices.items())
         )
-        return Reply(self._id, self._model, choices, self._usage, self._prompt_token_ids)
+        return Reply(self._id, self._model, choices, self._usage, self._prompt_token_ids, self._thinking_id)
 
 
 def _usage(data: Mapping[str, Any]) -> Usage:
@@ -250,11 +281,14 @@ class SSEParser:
 
 
 class EventStream:
-    """Bytes of a streamed chat response in, client events out: thinking and answer deltas, then Finished."""
+    """Bytes of a streamed chat response in, client events out: thinking and answer deltas, then Finished.
 
-    def __init__(self) -> None:
+    thinking_id: from the response's headers.
+    """
+
+    def __init__(self, thinking_id: str | None = None) -> None:
         self._parser = SSEParser()
-        self._assembler = StreamAssembler()
+        self._assembler = StreamAssembler(thinking_id)
         self._done = False
 
     def feed(self, chunk: bytes) -> Iterator[ThinkingDelta | AnswerDelta]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +21,11 @@ from scripted_server import (
     json_response,
 )
 from terminal import Terminal
+
+from clients import AnswerDelta, Client, Event, Finished, ThinkingDelta
+from clients.answer_now import AnswerNow
+from clients.chat import Dial, Session, early_stop_text
+from clients.display import Screen
 
 CHAT = [sys.executable, "-m", "clients.cli", "chat"]
 QUESTION = "Modulo 10, b=5, t=b+6, m=t*7, u=m+3, c=u+9. What is c?"
@@ -201,6 +209,44 @@ def test_ctrl_c_stops_a_reply_not_the_chat(scripted: Scripted) -> None:
         chat.expect("thinking on >")
         chat.type("\x04")
         assert chat.wait() == 0
+
+
+def test_ctrl_c_while_it_thinks_asks_for_the_answer(server: Any) -> None:
+    shown = io.StringIO()
+    with Client(server.base_url) as client:
+        endless = {"min_tokens": 800, "logit_bias": {client.thinking_format().close_id: -100}}
+        session = Session(
+            client,
+            Screen(shown, shown, styled=False),
+            Dial(),
+            {"temperature": 0, "max_tokens": 800, "extra": endless},
+            early_stop_text(client),
+        )
+        seen: Counter[type] = Counter()
+
+        def watch(event: Event) -> None:
+            ctrl_c.watch(event)
+            seen[type(event)] += 1
+            if seen[ThinkingDelta] == 10 and not seen[AnswerDelta]:
+                signal.raise_signal(signal.SIGINT)
+                seen[ThinkingDelta] += 1
+
+        with AnswerNow(client) as ctrl_c:
+            session.ask(QUESTION, watch)
+        assert seen[Finished] == 1
+        assert "✂ cut: Considering the limited time" in shown.getvalue()
+        assert "thinking stopped: client" in shown.getvalue()
+        assert [turn["role"] for turn in session.history] == ["user", "assistant"]
+
+        def interrupt_answer(event: Event) -> None:
+            ctrl_c.watch(event)
+            if isinstance(event, AnswerDelta):
+                signal.raise_signal(signal.SIGINT)
+
+        session.dial.thinking = False
+        with pytest.raises(KeyboardInterrupt), AnswerNow(client) as ctrl_c:
+            session.ask(QUESTION, interrupt_answer)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_server_that_goes_away_does_not_end_the_chat(scripted: Scripted) -> None:

@@ -4,16 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from clients import AnswerDelta, APIError, AsyncClient, Client, Finished, Reply, ThinkingDelta
+from clients import (
+    AnswerDelta,
+    APIError,
+    AsyncClient,
+    Client,
+    Finished,
+    Reply,
+    Started,
+    ThinkingDelta,
+    ThinkingReport,
+)
 
 # Its thinking is longer than the small budgets below.
 PROBLEM = "Modulo 10, b=5, t=b+6, m=t*7, u=m+3, c=u+9. What is c?"
 BUDGETS = [None, -1, 0, 1, 5, 100_000]
+Spoken = ThinkingDelta | AnswerDelta
+
+
+def endless(client: Client) -> dict[str, Any]:
+    """Options of a reply that thinks until it is stopped: its close tag is barred."""
+    extra = {"min_tokens": 800, "logit_bias": {client.thinking_format().close_id: -100}}
+    return {"temperature": 0, "max_tokens": 800, "extra": extra}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +47,12 @@ async def async_client(server: Any) -> AsyncIterator[AsyncClient]:
 
 
 def without_id(reply: Reply) -> Reply:
-    return replace(reply, id="")
+    """A reply without what differs each time: ids and seconds."""
+    choices = tuple(
+        replace(choice, report=choice.report and replace(choice.report, seconds=None))
+        for choice in reply.choices
+    )
+    return replace(reply, id="", thinking_id=None, choices=choices)
 
 
 def test_routes(client: Client, server: Any) -> None:
@@ -54,8 +77,10 @@ def test_a_stream_adds_up_to_the_reply(client: Client, budget: int | None) -> No
         "max_tokens": 60,
     }
     reply = client.chat(PROBLEM, **options)
-    *deltas, finished = client.stream(PROBLEM, **options)
+    started, *deltas, finished = client.stream(PROBLEM, **options)
+    assert isinstance(started, Started)
     assert isinstance(finished, Finished)
+    assert started.thinking_id == finished.reply.thinking_id != reply.thinking_id
     assert without_id(finished.reply) == without_id(reply)
     assert "".join(d.text for d in deltas if isinstance(d, ThinkingDelta)) == reply.thinking
     assert "".join(d.text for d in deltas if isinstance(d, AnswerDelta)) == reply.answer
@@ -95,6 +120,55 @@ def test_thinking_off(client: Client, options: dict[str, Any]) -> None:
     assert (reply.report.stop_cause, reply.report.tokens) == ("disabled", 0)
 
 
+def test_every_member_of_thinking_may_be_asked(client: Client) -> None:
+    reply = client.chat(PROBLEM, temperature=0, thinking={"budget": 6, "soft": 3, "deadline": 100})
+    report = reply.report
+    assert isinstance(report, ThinkingReport)
+    assert report.stop_cause in ("budget", "soft")
+    assert (report.budget, report.deadline, report.deadline_missed, report.blocks) == (6, 100, False, 1)
+    assert report.seconds is not None
+    assert report.seconds > 0
+    assert (report.lowered_by, report.probes, report.extra) == (None, None, {})
+    with pytest.raises(APIError) as caught:
+        client.chat(PROBLEM, thinking={"dedline": 100})
+    assert caught.value.param == "thinking.dedline"
+
+
+def test_a_streamed_reply_answers_now(client: Client) -> None:
+    thinking_id, thought, finished = None, 0, None
+    for event in client.stream(PROBLEM, **endless(client)):
+        if isinstance(event, Started):
+            thinking_id = event.thinking_id
+        elif isinstance(event, ThinkingDelta):
+            thought += 1
+            if thought == 10:
+                assert thinking_id is not None
+                assert client.stop(thinking_id) == 1
+        elif isinstance(event, Finished):
+            finished = event.reply
+    assert finished is not None
+    assert finished.report is not None
+    assert finished.report.stop_cause == "client"
+    assert 10 <= finished.report.tokens < 700
+    assert finished.answer
+    with pytest.raises(APIError) as caught:
+        client.stop(str(thinking_id))
+    assert caught.value.status == 404
+
+
+async def test_a_named_request_answers_now(client: Client, async_client: AsyncClient) -> None:
+    asked = asyncio.create_task(async_client.chat(PROBLEM, thinking_id="mine", **endless(client)))
+    stopping = 0
+    while not stopping:
+        await asyncio.sleep(0.05)
+        with suppress(APIError):  # not there yet
+            stopping = await async_client.stop("mine")
+    reply = await asked
+    assert (stopping, reply.thinking_id) == (1, "mine")
+    assert reply.report is not None
+    assert reply.report.stop_cause == "client"
+
+
 def test_several_choices(client: Client) -> None:
     options: dict[str, Any] = {"n": 3, "budget": 4, "temperature": 1.0, "max_tokens": 200}
     *deltas, finished = client.stream(PROBLEM, **options)
@@ -103,7 +177,7 @@ def test_several_choices(client: Client) -> None:
     for choice in finished.reply.choices:
         assert choice.report is not None
         assert choice.report.tokens <= 4
-        own = [d for d in deltas if not isinstance(d, Finished) and d.choice == choice.index]
+        own = [d for d in deltas if isinstance(d, Spoken) and d.choice == choice.index]
         assert "".join(d.text for d in own if isinstance(d, ThinkingDelta)) == choice.thinking
         assert "".join(d.text for d in own if isinstance(d, AnswerDelta)) == choice.answer
 
@@ -145,7 +219,8 @@ async def test_the_async_twin_gives_the_same(client: Client, async_client: Async
     expected = without_id(client.chat(PROBLEM, **options))
     replies = await asyncio.gather(*(async_client.chat(PROBLEM, **options) for _ in range(8)))
     assert [without_id(reply) for reply in replies] == [expected] * 8
-    *deltas, finished = [event async for event in async_client.stream(PROBLEM, **options)]
+    started, *deltas, finished = [event async for event in async_client.stream(PROBLEM, **options)]
+    assert isinstance(started, Started)
     assert isinstance(finished, Finished)
     assert without_id(finished.reply) == expected
     assert "".join(d.text for d in deltas if isinstance(d, ThinkingDelta)) == expected.thinking

@@ -19,7 +19,7 @@ from scripted_server import (
     response,
 )
 
-from clients import AnswerDelta, APIError, AsyncClient, Client, Event, Finished, Reply, ThinkingDelta
+from clients import AnswerDelta, APIError, AsyncClient, Client, Event, Finished, Reply, Started, ThinkingDelta
 
 Scripted = Callable[..., ScriptedServer]
 
@@ -97,8 +97,8 @@ def test_a_stream_dropped_before_a_byte_is_retried(both: Both, scripted: Scripte
     server = scripted([], [STREAM_HEAD, DELTA, FINISH, DONE, STREAM_TAIL])
     received: list[Event] = []
     both.stream(server.base_url, received)
-    assert received[0] == AnswerDelta("7", 0)
-    assert isinstance(received[1], Finished)
+    assert received[:2] == [Started(None), AnswerDelta("7", 0)]
+    assert isinstance(received[2], Finished)
     assert len(server.requests) == 2
 
 
@@ -135,7 +135,7 @@ def test_a_stream_dropped_in_the_middle_is_an_error(
     received: list[Event] = []
     with pytest.raises(httpx.RemoteProtocolError):
         both.stream(server.base_url, received)
-    assert received == [AnswerDelta("7", 0)]
+    assert received == [Started(None), AnswerDelta("7", 0)]
     assert len(server.requests) == 1
 
 
@@ -204,6 +204,7 @@ def test_plain_servers_without_a_thinking_report(both: Both, scripted: Scripted,
     received: list[Event] = []
     both.stream(server.base_url, received)
     assert received == [
+        Started(None),
         ThinkingDelta("3+4 ", 0),
         ThinkingDelta("is 7", 0),
         AnswerDelta("7", 0),

@@ -100,6 +100,21 @@ def test_chat_body_holds_what_was_asked_and_nothing_else() -> None:
     }
 
 
+def test_members_of_thinking() -> None:
+    body = wire.chat_body("hi", {"thinking": {"deadline": 2.5, "soft": 8}, "budget": 3}, "m", stream=False)
+    assert body["thinking"] == {"deadline": 2.5, "soft": 8, "budget": 3}
+    assert wire.completion_body("hi", {"thinking": {"loop": True}}, "m")["thinking"] == {"loop": True}
+    with pytest.raises(ValueError, match="budget is given both"):
+        wire.chat_body("hi", {"thinking": {"budget": 3}, "budget": 3}, "m", stream=False)
+
+
+def test_nothing_of_a_report_is_lost() -> None:
+    members = {"stop_cause": "deadline", "budget": None, "tokens": 3, "inserted_tokens": 2, "blocks": 1}
+    members |= {"seconds": 0.5, "deadline": 1.5, "deadline_missed": False}
+    report = wire.parse_report(members | {"id": "think-1", "novelty": [1]})
+    assert report == ThinkingReport(**members, extra={"novelty": [1]})
+
+
 def test_unknown_options_are_refused() -> None:
     with pytest.raises(TypeError, match="bugdet"):
         wire.chat_body("hi", {"bugdet": 3}, "m", stream=False)  # type: ignore[typeddict-unknown-key]
@@ -140,7 +155,7 @@ def test_choices_are_kept_apart_and_ordered() -> None:
         (0, "a", "A", "stop"),
         (1, "b", "B", "length"),
     ]
-    assert reply.report == ThinkingReport("budget", 1, 1, 5)
+    assert reply.report == ThinkingReport("budget", 1, 1, 5, blocks=1)
     assert reply.choices[0].token_ids == [1, 2, 3]
     assert reply.choices[1].report is None
     assert reply.choices[1].token_ids is None
