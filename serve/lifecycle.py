@@ -60,9 +60,11 @@ async def serve_until_stopped(
     failed = died or serving.done()
     if died and engine.output_handler is not None:
         await asyncio.wait([engine.output_handler], timeout=ERROR_SECONDS)
-    await loop.run_in_executor(None, partial(engine.shutdown, timeout=0))
-    # vLLM leaves the requests of an engine that it shuts down waiting.
+    # Before the engine aborts its requests, which would look to clients like their natural end; and after,
+    # for those that came in between, which vLLM would leave waiting.
     ending = GracefulHTTPError("the server ended before this response did", HTTPStatus.SERVICE_UNAVAILABLE)
+    engine.output_processor.propagate_error(ending)
+    await loop.run_in_executor(None, partial(engine.shutdown, timeout=0))
     engine.output_processor.propagate_error(ending)
     server.should_exit = True
     await asyncio.wait([serving], timeout=ENDING_SECONDS)

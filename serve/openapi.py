@@ -20,9 +20,8 @@ from vllm.entrypoints.anthropic.protocol import (
 )
 from vllm.entrypoints.openai.chat_completion.protocol import (
     ChatCompletionResponse,
-    ChatCompletionStreamResponse,
 )
-from vllm.entrypoints.openai.completion.protocol import CompletionResponse, CompletionStreamResponse
+from vllm.entrypoints.openai.completion.protocol import CompletionResponse
 from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeResponse, TokenizeResponse
@@ -52,13 +51,12 @@ STATUSES = {
 class Operation:
     """What a documented route answers.
 
-    reply: model or schema of a 200; None if it has no body. chunk: model of the events when streaming.
+    reply: model or schema of a 200; None if it has no body. streams: it may be server-sent events instead.
     asks: takes the fields that ask something of thinking. statuses: of errors beside those of the gate.
     """
 
     summary: str
     reply: type[BaseModel] | Schema | None
-    chunk: type[BaseModel] | None = None
     streams: bool = False
     asks: bool = False
     statuses: tuple[int, ...] = ()
@@ -78,13 +76,16 @@ STOPPED: Schema = {
 }
 VERSION: Schema = {"type": "object", "properties": {"version": {"type": "string"}}, "required": ["version"]}
 TEXT: Schema = {"type": "string"}
+STREAMED = (
+    "As asked; with `stream`, server-sent events as the API documents them. As `thinking` the first has the "
+    "id to stop it by, and the last of each choice its report."
+)
 GENERATES = (400, 404, 500, 501, 503)
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/chat/completions"): Operation(
         "Chat",
         ChatCompletionResponse,
-        ChatCompletionStreamResponse,
         streams=True,
         asks=True,
         statuses=GENERATES,
@@ -95,7 +96,6 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("post", "/v1/completions"): Operation(
         "Text completion",
         CompletionResponse,
-        CompletionStreamResponse,
         streams=True,
         asks=True,
         statuses=GENERATES,
@@ -143,12 +143,10 @@ def install(app: FastAPI, *, keys: bool) -> None:
 
 def document(source: dict[str, Any], *, keys: bool) -> dict[str, Any]:
     """The true document, from FastAPI's."""
-    models = {
-        model
-        for operation in OPERATIONS.values()
-        for model in (operation.reply, operation.chunk)
-        if isinstance(model, type)
-    } | {ErrorResponse, AnthropicErrorResponse}
+    models = {operation.reply for operation in OPERATIONS.values() if isinstance(operation.reply, type)} | {
+        ErrorResponse,
+        AnthropicErrorResponse,
+    }
     _, definitions = models_json_schema(
         [(model, "validation") for model in sorted(models, key=lambda model: model.__name__)],
         ref_template=OUR_MODELS + "{model}",
@@ -223,10 +221,9 @@ def _responses(path: str, method: str, operation: Operation, keys: bool) -> Sche
         kind = "text/plain" if operation.reply is TEXT else JSON
         good["content"] = {kind: {"schema": operation.reply}}
     if operation.streams:
-        chunk = "" if operation.chunk is None else f"; the data of each is a {operation.chunk.__name__}"
-        good["content"][EVENTS] = {
-            "schema": {**TEXT, "description": f"With `stream`: server-sent events{chunk}"}
-        }
+        # The schema of one event has no place in OpenAPI 3.1.
+        good["content"][EVENTS] = {}
+        good["description"] = STREAMED
     found: Schema = {"200": good}
     for status in sorted(statuses):
         found[str(status)] = {"description": STATUSES[status]}
@@ -249,15 +246,12 @@ def _add_reports(schemas: dict[str, Schema]) -> None:
     thinking: Schema = {"$ref": f"{COMPONENTS}Thinking"}
     for name in (
         "ChatCompletionResponseChoice",
-        "ChatCompletionResponseStreamChoice",
         "CompletionResponseChoice",
-        "CompletionResponseStreamChoice",
         "ResponsesResponse",
         "AnthropicMessagesResponse",
     ):
         schemas[f"reply.{name}"]["properties"]["thinking"] = thinking
-    for name in ("ChatMessage", "DeltaMessage"):
-        schemas[f"reply.{name}"]["properties"]["reasoning_content"] = {"type": ["string", "null"]}
+    schemas["reply.ChatMessage"]["properties"]["reasoning_content"] = {"type": ["string", "null"]}
     counted: Schema = {"type": "object", "properties": {"reasoning_tokens": REASONING_TOKENS}}
     schemas["reply.UsageInfo"]["properties"]["completion_tokens_details"] = {
         "anyOf": [counted, {"type": "null"}]

@@ -135,7 +135,7 @@ REPORT: Schema = {
 }
 REPORT_OR_ID: Schema = {
     "anyOf": [
-        REPORT,
+        {"$ref": "#/components/schemas/ThinkingReport"},
         {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]},
         {"type": "null"},
     ],

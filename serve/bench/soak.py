@@ -1,4 +1,4 @@
-"""A soak: thousands of mixed requests, a third of whose clients leave at random; then nothing may be left.
+"""A soak: thousands of mixed requests, a third of whose clients leave early; then nothing may be left.
 
     python -m serve.bench.soak --requests 5000
 
@@ -28,7 +28,7 @@ CACHE_BLOCKS = 1024
 """So few that the warm-up has touched all: memory that is used for the first time is no leak."""
 
 WARM_UP = 0.1
-LEAVING = 0.4
+LEAVING = 0.45
 """Share of the clients that mean to leave; some are answered before."""
 
 MAX_GROWTH = 0.05
