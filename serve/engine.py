@@ -352,6 +352,7 @@ class ThinkingEngine(InterruptibleLLM):
                 if first is not None:
                     # Later segments have the reply in their prompt.
                     merged_output.num_cached_tokens = first.num_cached_tokens
+                    merged_output.num_cache_creation_tokens = first.num_cache_creation_tokens
                     if not delta:
                         merged_output.prompt_logprobs = first.prompt_logprobs
                 yield merged_output
