@@ -45,7 +45,7 @@ def start(contender: Contender, model: str, flags: Sequence[str], log_folder: Pa
     if contender.reasoning_parser is None:
         return start_server(model, args=flags, log_path=log_path)
     port = free_port()
-    arguments = _without(vllm_arguments(model, flags, cpu), OURS_ONLY)
+    arguments = without(vllm_arguments(model, flags, cpu), OURS_ONLY)
     arguments += ["--reasoning-parser", contender.reasoning_parser]
     if cpu:
         arguments += ["--distributed-executor-backend", "uni"]
@@ -59,7 +59,7 @@ def start(contender: Contender, model: str, flags: Sequence[str], log_folder: Pa
     return start_process(command, port, environment=WORKER_IN_ENGINE if cpu else {}, log_path=log_path)
 
 
-def _without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
+def without(arguments: Sequence[str], flags: Sequence[str]) -> list[str]:
     """Arguments without some flags and their values."""
     dropped = {at + step for at, argument in enumerate(arguments) if argument in flags for step in (0, 1)}
     return [argument for at, argument in enumerate(arguments) if at not in dropped]
