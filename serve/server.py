@@ -66,6 +66,9 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
     engine_args = AsyncEngineArgs.from_cli_args(args)
     try:
         keys = load_keys(args.api_key or [], ours.api_key_file, os.environ, ours.default_thinking)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    try:
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
     except ValueError as error:
         parser.error(str(error))

@@ -201,6 +201,9 @@ async def test_metrics_of_thinking(http: httpx.AsyncClient) -> None:
     ]
     choices = [choice["thinking"] for reply in replies for choice in reply.json()["choices"]]
     assert [choice["stop_cause"] for choice in choices] == ["budget", "disabled", "natural", "natural"]
+    late = await http.post(CHAT, json={**question, "thinking": {"deadline": 0.001}}, headers=auth(CAROL))
+    choices += [choice["thinking"] for choice in late.json()["choices"]]
+    assert choices[-1]["deadline_missed"]
     after = await metrics(http)
 
     def grown(name: str, label: str = "") -> float:
@@ -214,9 +217,9 @@ async def test_metrics_of_thinking(http: httpx.AsyncClient) -> None:
     assert grown("budget_utilisation_count") == 3
     shares = [choice["tokens"] / choice["budget"] for choice in choices if choice["budget"]]
     assert grown("budget_utilisation_sum") == pytest.approx(sum(shares))
-    assert grown("answer_wait_seconds_count") == 1
+    assert grown("answer_wait_seconds_count") == sum(choice["inserted_tokens"] > 0 for choice in choices)
     assert 0 < grown("answer_wait_seconds_sum") < 5
-    assert grown("deadline_misses_total") == 0
+    assert grown("deadline_misses_total") == 1
 
 
 def log_line(server: RunningServer, **members: Any) -> dict[str, Any]:
