@@ -93,14 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     cpu = is_cpu_build()
     prepare_environment(model, cpu)
     if ours.describe:
-        from serve.describe import describe
+        from serve import describe
 
-        print(describe(model, ours, rest))
-        return 0
+        return describe.run(model, ours, rest)
 
-    from serve.server import run
+    from serve import server
 
-    return run(ours, vllm_arguments(model, rest, cpu, ours.log_format), show_help=ours.help == "all")
+    return server.run(ours, vllm_arguments(model, rest, cpu, ours.log_format), show_help=ours.help == "all")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import re
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -69,3 +71,17 @@ def test_what_is_wrong_is_said(weightless: Path) -> None:
     ours = Namespace(thinking_open="<reason>", thinking_close="</reason>", thinking_stop_text=None)
     with pytest.raises(ValueError, match="must be one"):
         describe(str(weightless), ours, [])
+
+
+def test_the_command(weightless: Path) -> None:
+    def command(*args: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "serve.cli", str(weightless), "--describe", *args]
+        return subprocess.run(line, capture_output=True, text=True, check=False)
+
+    said = command("--max-model-len", "512")
+    assert said.returncode == 0, said.stderr
+    assert lines(said.stdout)["context length"] == "512"
+    refused = command("--thinking-open", "<reason>", "--thinking-close", "</reason>")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "'<reason>'" in refused.stderr
+    assert "Traceback" not in refused.stderr
