@@ -344,7 +344,8 @@ class LimitedChoice:
         try:
             answer, confidence = await self._probe
         except asyncio.CancelledError:
-            if self._interrupt_cause is None:
+            task = asyncio.current_task()
+            if self._interrupt_cause is None or (task is not None and task.cancelling()):
                 raise
             return False
         finally:
