@@ -267,7 +267,8 @@ class LimitedChoice:
         thinks = tracker.in_block and (has_stops(params) or self._hold_open > 0)
         if number:
             params.min_tokens = max(0, params.min_tokens - len(self.reply))
-            params.prompt_logprobs = None
+            if len(self.reply) > tracker.inserted:
+                params.prompt_logprobs = None  # told with the first token
             params = with_earlier_penalties(params, self.reply)
             if params.seed is not None:
                 params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
@@ -370,7 +371,7 @@ class LimitedChoice:
     def _delta_of(self, partial: Partial) -> Delta:
         segment = self._segment
         text = self._text(segment.kept + partial.token_ids)[len(segment.text) :]
-        return Delta(partial.token_ids, text, partial.logprobs, None)
+        return Delta(partial.token_ids, text, partial.logprobs, partial.source)
 
     def _show_all(self, piece: Delta) -> None:
         """Add to a piece the text that vLLM holds back because more could follow."""

@@ -72,21 +72,30 @@ def add_to(output: CompletionOutput, delta: Delta) -> None:
 
 def request_output(
     source: RequestOutput | None,
+    first: RequestOutput | None,
     prompt: dict[str, Any],
     request_id: str,
     outputs: list[CompletionOutput],
     finished: bool,
+    *,
+    cumulative: bool,
 ) -> RequestOutput:
-    """An output of the caller's request, from one of a segment's."""
+    """An output of the caller's request, from one of a segment's.
+
+    source: that output, if there is one. first: the request's first that tells of the prompt; to later
+    segments the reply so far is prompt too. cumulative: the caller wants all that was told before as well.
+    """
+    ids = prompt["prompt_token_ids"]
+    told = None if first is None or not (cumulative or source is first) else first.prompt_logprobs
     return RequestOutput(
         request_id=request_id,
         prompt=prompt.get("prompt"),
-        prompt_token_ids=prompt["prompt_token_ids"],
-        prompt_logprobs=source and source.prompt_logprobs,
+        prompt_token_ids=ids,
+        prompt_logprobs=told and told[: len(ids)],
         outputs=outputs,
         finished=finished,
         metrics=source and source.metrics,
         lora_request=source and source.lora_request,
-        num_cached_tokens=source and source.num_cached_tokens,
-        num_cache_creation_tokens=source and source.num_cache_creation_tokens,
+        num_cached_tokens=first and first.num_cached_tokens,
+        num_cache_creation_tokens=first and first.num_cache_creation_tokens,
     )

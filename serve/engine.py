@@ -337,7 +337,10 @@ class ThinkingEngine(InterruptibleLLM):
         streams = merge_async_iterators(*(choice.deltas() for choice in choices))
         async with aclosing(streams) as merged:
             async for position, piece in merged:
-                choice, first = choices[position], first or piece.source
+                choice = choices[position]
+                if first is None and piece.source is not None:
+                    told = piece.source.prompt_logprobs is not None
+                    first = piece.source if told or job.params.prompt_logprobs is None else None
                 shown = empty_output(choice.index) if delta else totals[choice.index]
                 add_to(shown, piece)
                 if piece.finish_reason is not None:
@@ -348,14 +351,15 @@ class ThinkingEngine(InterruptibleLLM):
                 if kind == RequestOutputKind.FINAL_ONLY and running:
                     continue
                 outputs = totals if kind == RequestOutputKind.FINAL_ONLY else [copy.copy(shown)]
-                merged_output = request_output(piece.source, job.prompt, job.request_id, outputs, not running)
-                if first is not None:
-                    # Later segments have the reply in their prompt.
-                    merged_output.num_cached_tokens = first.num_cached_tokens
-                    merged_output.num_cache_creation_tokens = first.num_cache_creation_tokens
-                    if not delta:
-                        merged_output.prompt_logprobs = first.prompt_logprobs
-                yield merged_output
+                yield request_output(
+                    piece.source,
+                    first,
+                    job.prompt,
+                    job.request_id,
+                    outputs,
+                    not running,
+                    cumulative=not delta,
+                )
 
     def _finish(self, tracker: ThinkingTracker, reason: str, metrics: Any) -> ThinkingReport:
         """The report of a finished choice, which also tells the next one how long an answer takes."""

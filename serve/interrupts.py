@@ -1,6 +1,6 @@
 """vLLM requests that can be interrupted from outside without losing a token."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -13,16 +13,21 @@ from vllm.v1.engine.output_processor import RequestOutputCollector, RequestState
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What an unfinished choice has generated. rank: the data-parallel rank that has its KV cache, if any."""
+    """What an unfinished choice has generated.
+
+    rank: the data-parallel rank that has its KV cache, if any. source: its request's output so far, for what
+    that tells of the prompt; of an interrupted request only.
+    """
 
     token_ids: list[int]
     logprobs: list[dict[int, Logprob]] | None
     rank: int | None = None
+    source: RequestOutput | None = None
 
     def after(self, count: int) -> "Partial":
         """Without its first `count` tokens."""
         logprobs = None if self.logprobs is None else self.logprobs[count:]
-        return Partial(self.token_ids[count:], logprobs, self.rank)
+        return replace(self, token_ids=self.token_ids[count:], logprobs=logprobs)
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error, as asyncio.CancelledError is none
@@ -96,7 +101,12 @@ class InterruptibleLLM(AsyncLLM):
         if isinstance(pending, Exception) or (isinstance(pending, RequestOutput) and pending.finished):
             return False
         states = self._states(queue)
-        partial = {state.request_index: self._partial(state) for state in states}
+        nothing = CompletionOutput(index=0, text="", token_ids=[], cumulative_logprob=None, logprobs=None)
+        partial = {}
+        for state in states:
+            source = state._new_request_output(request_id, [nothing], finished=False)
+            assert isinstance(source, RequestOutput)
+            partial[state.request_index] = replace(self._partial(state), source=source)
         parents = [state.parent_req for state in states[:1] if state.parent_req is not None]
         finished = [output for parent in parents for output in parent.output_aggregator if output is not None]
         queue.output = None

@@ -367,3 +367,19 @@ def test_wait_text_may_not_hold_control_tokens() -> None:
     for text in ("</think>", "<|im_end|>", ""):
         with pytest.raises(ValueError, match="wait_text"):
             form.encode_wait_text(text)
+
+
+@pytest.mark.parametrize("deadline", [1e-6, 0.5])
+async def test_echo_is_whole_after_an_interruption(
+    ask: Server, questions: list[str], deadline: float
+) -> None:
+    """Nothing of the reply was shown when it was interrupted; what is told of the prompt is there, once."""
+    prompt = f"<|im_start|>user\n{questions[0]}<|im_end|>\n<|im_start|>assistant\n"
+    body = {"prompt": prompt, "echo": True, "logprobs": 1, "thinking": {"deadline": deadline}, **ENDLESS}
+    response = await ask.post("/v1/completions", {**body, "max_tokens": 1900})
+    assert response.status_code == 200, response.text
+    reply = response.json()
+    (choice,) = reply["choices"]
+    assert choice["thinking"]["stop_cause"] == "deadline"
+    assert len(choice["logprobs"]["token_logprobs"]) == reply["usage"]["total_tokens"]
+    assert choice["text"].startswith(prompt)
