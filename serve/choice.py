@@ -2,7 +2,8 @@
 
 The reply is generated in *segments*, each an ordinary vLLM request that starts from prompt + reply so far, as
 token ids; the prefix is in the KV cache, so a new segment costs one short prefill. A segment is dropped from
-the first token on that the tracker does not allow.
+the first token on that the tracker does not allow. When a budget is used up to the last token, the segment
+that answers is started at once: it is wanted unless the next token closes the thinking.
 """
 
 import asyncio
@@ -11,16 +12,15 @@ import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from vllm.logprobs import Logprob
+from vllm.outputs import RequestOutput
 from vllm.sampling_params import RequestOutputKind, SamplingParams
-from vllm.v1.engine import EngineCoreRequest
-from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
-from serve.deltas import Delta, delta_of, split
+from serve.ahead import Ahead
+from serve.deltas import Delta, delta_of, split, text_of
 from serve.interrupts import Interrupted, Partial
 from serve.parameters import has_stops, with_barred, with_earlier_penalties
 from serve.trace import Action, ThinkingTracker
@@ -96,7 +96,10 @@ class LimitedChoice:
         self._agreeing = 0
         self._timer: asyncio.TimerHandle | None = None
         self._first_look: tuple[float, int] | None = None
-        self._segment = self._next_segment(0)
+        self._ahead: Ahead | None = None
+        self._ahead_segment: Segment | None = None
+        self._number = 0
+        self._segment = self._next_segment(self.reply)
         tracker.on_stop = lambda: self.interrupt("client")
 
     def resume(self, shown: list[int], text: str, unshown: Partial, *, stop: bool) -> None:
@@ -116,16 +119,21 @@ class LimitedChoice:
         if self.tracker.asked.deadline is not None:
             self._look_at_clock()
         try:
-            for number in count(1):
+            while True:
                 async with aclosing(self._run_segment()) as pieces:
                     async for piece in pieces:
                         yield piece
                         if piece.finish_reason is not None:
                             return
-                self._segment = self._next_segment(number)
+                self._number += 1
+                ahead = self._ahead_segment
+                if ahead is not None and len(ahead.prompt["prompt_token_ids"]) != self._length:
+                    await self._drop_ahead()
+                self._segment = self._ahead_segment or self._next_segment(self.reply)
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+            await self._drop_ahead()
 
     # -- one segment -----------------------------------------------------------------------------------------
 
@@ -144,6 +152,7 @@ class LimitedChoice:
                             piece = self._nothing(piece)
                             action = "cut" if await self._is_certain() else None
                         elif action is None:
+                            await self._look_ahead()
                             yield piece
                     if action is not None:
                         break
@@ -164,7 +173,11 @@ class LimitedChoice:
             partial, self._unshown = self._unshown, None
             yield self._delta_of(partial)
             return
-        stream = self.engine.segment(segment.prompt, segment.params, segment.request_id, segment.options)
+        if segment is self._ahead_segment and self._ahead is not None:
+            stream = self._ahead.outputs()
+            self._ahead = self._ahead_segment = None
+        else:
+            stream = self._start(segment)
         self._running = True
         try:
             async with aclosing(stream) as outputs:
@@ -248,33 +261,56 @@ class LimitedChoice:
         """Whether the reply can hold `ids` and at least one token more."""
         return len(self.reply) + len(ids) < self.max_tokens
 
-    def _next_segment(self, number: int) -> Segment:
-        """The vLLM request that continues the reply."""
+    @property
+    def _length(self) -> int:
+        """Tokens of prompt and reply."""
+        return len(self.prompt["prompt_token_ids"]) + len(self.reply)
+
+    def _start(self, segment: Segment) -> AsyncGenerator[RequestOutput, None]:
+        return self.engine.segment(segment.prompt, segment.params, segment.request_id, segment.options)
+
+    async def _look_ahead(self) -> None:
+        """Start the answer when the budget is used up; drop it if the model closes its thinking itself."""
+        spent = self.tracker.in_block and self.tracker.left == 0 and self._has_room(self.stop_ids)
+        if not spent:
+            await self._drop_ahead()
+        elif self._ahead is None:
+            self._ahead_segment = self._next_segment([*self.reply, *self.stop_ids], ahead=True)
+            self._ahead = Ahead(self._start(self._ahead_segment))
+
+    async def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            await self._ahead.drop()
+        self._ahead = self._ahead_segment = None
+
+    def _next_segment(self, reply: list[int], *, ahead: bool = False) -> Segment:
+        """The vLLM request that continues `reply`. ahead: the one after the present, if it is cut now."""
         tracker, form = self.tracker, self.form
+        number, in_block = self._number + ahead, tracker.in_block and not ahead
         params = copy.copy(self.params)
         request_id = f"{self.request_id}.{number}" if number else self.request_id
         options = dict(self.options)
-        prompt = dict(self.prompt, prompt_token_ids=[*self.prompt["prompt_token_ids"], *self.reply])
-        params.max_tokens = self.max_tokens - len(self.reply)
+        prompt = dict(self.prompt, prompt_token_ids=[*self.prompt["prompt_token_ids"], *reply])
+        params.max_tokens = self.max_tokens - len(reply)
         streams = params.output_kind != RequestOutputKind.FINAL_ONLY
         if streams or not tracker.spent:
             params.output_kind = RequestOutputKind.DELTA
         if not streams and not tracker.spent and not tracker.judges_tokens:
             # Nobody reads the tokens before the decision: ask for the first, then the one past the budget.
             limit = self.max_tokens if tracker.left is None else tracker.left
-            params.stream_interval = limit + (not tracker.in_block)
+            params.stream_interval = limit + (not in_block)
 
-        thinks = tracker.in_block and (has_stops(params) or self._hold_open > 0)
+        thinks = in_block and (has_stops(params) or self._hold_open > 0)
         if number:
-            params.min_tokens = max(0, params.min_tokens - len(self.reply))
-            if len(self.reply) > tracker.inserted:
+            params.min_tokens = max(0, params.min_tokens - len(reply))
+            if len(reply) > tracker.inserted:
                 params.prompt_logprobs = None  # told with the first token
-            params = with_earlier_penalties(params, self.reply)
+            params = with_earlier_penalties(params, reply)
             if params.seed is not None:
                 params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
             if tracker.spent:
                 params = with_barred(params, form.open_id)
-            if not tracker.in_block:
+            if not in_block:
                 options["reasoning_ended"] = True
             options = self.engine.ahead_of_new(options)
         if thinks:
@@ -396,20 +432,6 @@ class LimitedChoice:
             ]
 
     def _text(self, token_ids: list[int]) -> str:
-        """Text of the segment's first tokens; a character that they leave incomplete is left out."""
-        if not self.params.detokenize:
-            return ""
-        request = EngineCoreRequest(
-            request_id="",
-            prompt_token_ids=self._segment.prompt["prompt_token_ids"],
-            mm_features=None,
-            sampling_params=self._segment.params,
-            pooling_params=None,
-            arrival_time=0.0,
-            lora_request=None,
-            cache_salt=None,
-            data_parallel_rank=None,
-        )
-        detokenizer = IncrementalDetokenizer.from_new_request(self.engine.renderer.tokenizer, request)
-        detokenizer.update(token_ids, stop_terminated=False)
-        return detokenizer.get_next_output_text(finished=True, delta=False)
+        """Text of the segment's first tokens."""
+        prompt_ids = self._segment.prompt["prompt_token_ids"]
+        return text_of(self.engine.renderer.tokenizer, prompt_ids, self._segment.params, token_ids)

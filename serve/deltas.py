@@ -5,6 +5,9 @@ from typing import Any
 
 from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.sampling_params import SamplingParams
+from vllm.v1.engine import EngineCoreRequest
+from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
 
 @dataclass(slots=True)
@@ -53,6 +56,26 @@ def split(delta: Delta, length: int, text: str) -> tuple[Delta, Delta]:
         logprobs=None if logprobs is None else logprobs[length:],
     )
     return head, rest
+
+
+def text_of(tokenizer: Any, prompt_ids: list[int], params: SamplingParams, token_ids: list[int]) -> str:
+    """Text of a reply's first tokens, as vLLM gives it; a character that they leave incomplete is left out."""
+    if not params.detokenize:
+        return ""
+    request = EngineCoreRequest(
+        request_id="",
+        prompt_token_ids=prompt_ids,
+        mm_features=None,
+        sampling_params=params,
+        pooling_params=None,
+        arrival_time=0.0,
+        lora_request=None,
+        cache_salt=None,
+        data_parallel_rank=None,
+    )
+    detokenizer = IncrementalDetokenizer.from_new_request(tokenizer, request)
+    detokenizer.update(token_ids, stop_terminated=False)
+    return detokenizer.get_next_output_text(finished=True, delta=False)
 
 
 def empty_output(index: int) -> CompletionOutput:
