@@ -59,7 +59,7 @@ def split(delta: Delta, length: int, text: str) -> tuple[Delta, Delta]:
 
 
 def text_of(tokenizer: Any, prompt_ids: list[int], params: SamplingParams, token_ids: list[int]) -> str:
-    """Text of a reply's first tokens, as vLLM gives it; a character that they leave incomplete is left out."""
+    """Text of a reply's first tokens, as vLLM gives it, without a character that they leave incomplete."""
     if not params.detokenize:
         return ""
     request = EngineCoreRequest(

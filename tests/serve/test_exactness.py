@@ -4,6 +4,8 @@ The oracle is the same request without a budget (same seed, so the same natural 
 from its token ids alone.
 """
 
+import asyncio
+
 import pytest
 
 from tests.serve.conftest import Answer, Choice, Server, facts
@@ -113,9 +115,11 @@ async def test_matrix(
         assert details["reasoning_tokens"] == sum(choice.thinking["tokens"] for choice in answer.choices)
 
 
+@pytest.mark.parametrize("stream", [False, True])
 async def test_natural_length_equal_to_the_budget(
-    ask: Server, questions: list[str], natural: dict[int, list[Answer]]
+    ask: Server, questions: list[str], natural: dict[int, list[Answer]], stream: bool
 ) -> None:
+    """Thinking that ends by itself at its last token is no cut, and an answer begun for a cut is dropped."""
     cases = [
         (question, index, reference)
         for question, answer in zip(questions, natural[4], strict=True)
@@ -127,6 +131,9 @@ async def test_natural_length_equal_to_the_budget(
         length = reference.thinking["tokens"]
         seed = SAMPLING[4]["seed"] + 100 * questions.index(question)
         for budget, cause in ((length, "natural"), (length - 1, "budget")):
-            answer = await ask.chat(question, thinking_budget=budget, n=4, **{**SAMPLING[4], "seed": seed})
+            sampling = {**SAMPLING[4], "seed": seed}
+            answer = await ask.chat(question, thinking_budget=budget, n=4, stream=stream, **sampling)
             check(answer.choices[index], reference, budget, ask)
             assert answer.choices[index].thinking["stop_cause"] == cause
+    while await ask.metric("vllm:num_requests_running"):
+        await asyncio.sleep(0.1)
