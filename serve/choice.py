@@ -353,15 +353,16 @@ class LimitedChoice:
         """Interrupt thinking when the time that is left is what the answer needs, or look again later."""
         asked, now = self.tracker.asked, monotonic()
         assert asked.deadline is not None
-        kept_back = self.engine.pace.answer_seconds(asked.deadline, asked.answer_reserve, self._step(now))
+        estimate = self.engine.pace.estimate(asked.answer_reserve, self._step(now))
+        kept_back = self.engine.pace.kept_back(asked.deadline, estimate)
         slack = self.tracker.arrival + asked.deadline - kept_back - now
         if slack > 0:
             # Half of the time that seems left, as the speed of a server changes with its load.
             self._timer = asyncio.get_running_loop().call_later(
                 max(slack / 2, SHORTEST_WAIT), self._look_at_clock
             )
-        else:
-            self.interrupt("deadline")
+        elif self.interrupt("deadline") and estimate is not None:
+            self.tracker.estimate = (now, estimate)
 
     def _step(self, now: float) -> float | None:
         """Seconds per token of this reply, once it has gone on for a few."""

@@ -366,6 +366,9 @@ class ThinkingEngine(InterruptibleLLM):
         report = tracker.finish(reason)
         if reason == "stop":
             self.pace.observe_answer(tracker.answer_tokens)
+            if tracker.estimate is not None and tracker.finished_at is not None:
+                decided_at, estimate = tracker.estimate
+                self.pace.observe_error((tracker.finished_at - decided_at) / estimate)
         if metrics is not None and metrics.num_generation_tokens > 1:
             spent = metrics.last_token_ts - metrics.first_token_ts
             self.pace.observe_step(spent / (metrics.num_generation_tokens - 1))

@@ -110,6 +110,7 @@ class ThinkingTracker:
     tokens: thinking tokens so far, over all blocks. in_block: the last token leaves a block open.
     blocks: how many have been opened. answer_tokens: generated outside of blocks.
     cut_cause: why thinking was cut, if it was. answer_wait: seconds from the cut to the first answer token.
+    estimate: when a deadline ended the thinking, and how many seconds the answer was thought to need.
     on_stop: called by `stop`; set by who generates the choice.
     """
 
@@ -137,6 +138,7 @@ class ThinkingTracker:
         self.cut_cause: StopCause | None = None
         self.answer_wait: float | None = None
         self.finished_at: float | None = None
+        self.estimate: tuple[float, float] | None = None
         self.on_stop: Callable[[], bool] | None = None
         self.floor = asked.min_tokens if grant.budget is None else min(asked.min_tokens, grant.budget)
         self._may_begin = state == "fresh"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serve.budget import EFFORT_SHARES, LoopStop, RequestError, ThinkingBudget, with_members
 from serve.grants import Grant, grant
-from serve.pace import FIRST_SHARE, Pace
+from serve.pace import FIRST_SHARE, MARGIN, Pace
 from serve.stops import CycleDetector, sentence_ends
 from tests.serve.test_trace import FORM, encode, tracker_of
 
@@ -102,21 +102,32 @@ def test_what_is_granted_fits(asked: ThinkingBudget, room: int, less: int, overh
 
 def test_time_kept_back_for_the_answer() -> None:
     pace = Pace()
-    assert pace.answer_seconds(8.0, 0, None) == FIRST_SHARE * 8
-    assert pace.answer_seconds(8.0, 10, None) == FIRST_SHARE * 8
+    assert pace.estimate(0, None) is None
+    assert pace.estimate(10, None) is None
+    assert pace.kept_back(8.0, None) == FIRST_SHARE * 8
     pace.observe_step(0.1)
-    assert pace.answer_seconds(8.0, 10, None) == pytest.approx(12 * 0.1)
+    assert pace.estimate(10, None) == pytest.approx(12 * 0.1)
     for tokens in range(2, 12):
         pace.observe_answer(tokens)
-    assert pace.answer_seconds(8.0, 0, None) == pytest.approx((2 + 10) * 0.1)
-    assert pace.answer_seconds(8.0, 0, 0.5) == pytest.approx((2 + 10) * 0.5)
+    assert pace.estimate(0, None) == pytest.approx((2 + 10) * 0.1)
+    assert pace.estimate(0, 0.5) == pytest.approx((2 + 10) * 0.5)
     pace.observe_wait(3.0)
-    assert pace.answer_seconds(8.0, 0, None) == pytest.approx(3 + 10 * 0.1)
+    assert pace.estimate(0, None) == pytest.approx(3 + 10 * 0.1)
     for _ in range(200):
         pace.observe_answer(3)
         pace.observe_step(0.2)
         pace.observe_wait(0.5)
-    assert pace.answer_seconds(8.0, 0, None) == pytest.approx(0.5 + 3 * 0.2, rel=1e-6)
+    assert pace.estimate(0, None) == pytest.approx(0.5 + 3 * 0.2, rel=1e-6)
+
+
+def test_estimates_are_corrected_by_their_errors_but_never_down() -> None:
+    pace = Pace()
+    assert pace.kept_back(10.0, 2.0) == pytest.approx(2 + 10 * MARGIN)
+    pace.observe_error(0.5)
+    assert pace.kept_back(10.0, 2.0) == pytest.approx(2 + 10 * MARGIN)
+    for _ in range(200):
+        pace.observe_error(1.5)
+    assert pace.kept_back(10.0, 2.0) == pytest.approx(3 + 10 * MARGIN)
 
 
 LETTERS = [t for t in range(100) if t not in (FORM.open_id, FORM.close_id, *FORM.turn_end_ids)]
