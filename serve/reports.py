@@ -5,6 +5,7 @@ server-sent event after the other. It alone knows how the API's handler names it
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ REASONING = re.compile(rb'"reasoning":("[^"\\]*(?:\\.[^"\\]*)*")')
 """A member `reasoning` in JSON bytes, and its value. Inside a string its quotes would be escaped."""
 
 
-class Reporter:
+class Reporter(ABC):
     """One response. hidden: its thinking must not be shown.
 
     response_id: the id that the API's handler gave to the response, once it has been seen.
@@ -37,17 +38,17 @@ class Reporter:
             if self.on_id is not None:
                 self.on_id(response_id)
 
+    @abstractmethod
     def whole(self, payload: Json) -> None:
         """Annotate the object of a JSON response."""
-        raise NotImplementedError
 
+    @abstractmethod
     def quick(self, event: bytes) -> bytes | None:
         """A server-sent event annotated without parsing it, as most can be; None if it must be parsed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def event(self, payload: Json) -> bool:
         """Annotate the data of a server-sent event; False if it must not be sent."""
-        raise NotImplementedError
 
 
 class ChoicesReporter(Reporter):
