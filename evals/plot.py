@@ -66,7 +66,7 @@ def positions(budgets: Sequence[Budget]) -> list[float]:
 
     Budgets of 1 and more lie on a linear or a log scale, whichever spaces them more evenly.
     """
-    finite = [float(budget) for budget in budgets if budget != "max" and budget > 0]
+    finite = [float(budget) for budget in budgets if isinstance(budget, int) and budget > 0]
     logs = [math.log2(budget) for budget in finite]
     if _unevenness(logs) < _unevenness(finite):
         finite = logs

@@ -12,7 +12,24 @@ from typing import Any, Literal, Self
 from evals.budgets import Budget
 from evals.problems import Problem
 
-Kind = Literal["trace", "fork", "no_think", "direct"]
+Kind = Literal["trace", "fork", "no_think", "direct", "confidence"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprobs:
+    """What the model thought of each token of a reply, aligned with the tokens the server returned.
+
+    pieces: the text of each token; the thinking and answer of a trace can be cut by token with them.
+    chosen: natural log of the probability of each token; None for inserted tokens.
+    entropy: of the next-token distribution in nats, a lower bound: the `top` most likely tokens and all
+        others as one. rest: the probability of those others. Both None when no alternatives were asked.
+    """
+
+    pieces: list[str]
+    chosen: list[float | None]
+    top: int
+    entropy: list[float | None] | None = None
+    rest: list[float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +37,17 @@ class Record:
     """One reply.
 
     kind: `trace` is an uncut reply and the answer at budget "max"; `fork` an answer from a prefix of a trace;
-        `no_think` a reply with thinking off (budget 0); `direct` a reply under the server's own budget.
+        `no_think` a reply with thinking off (budget 0); `direct` a reply under the server's own budget, in a
+        forked run a second way to the same point; `confidence` how sure the model says it is of the reply
+        whose key is `of`, asked in a turn after it.
     thinking_tokens: tokens the model generated between the tags, or kept of the trace by a fork.
     inserted_tokens: tokens of the early-stop text. answer_tokens: tokens after it, end of turn included.
     generated_tokens: tokens decoded for this record alone; a fork's thinking was decoded for its trace.
     stop_cause: as the server reports it; None for servers that do not. seed: None when decoding is greedy.
     prompt_token_ids, token_ids: the reply in tokens, where the server gives them; a fork has its answer only.
     trace, cut: for forks, the key of the trace and how many of its token_ids are kept. seconds: wall time.
+    prompt_tokens: of the request. endpoint: the base URL that answered. attempts: requests sent until one was
+        answered. logprobs: where they were asked; a fork has those of its answer only.
     """
 
     key: str
@@ -52,13 +73,20 @@ class Record:
     prompt_token_ids: list[int] | None = None
     trace: str | None = None
     cut: int | None = None
+    of: str | None = None
+    set: str | None = None
+    prompt_tokens: int | None = None
+    endpoint: str | None = None
+    attempts: int = 1
+    logprobs: TokenLogprobs | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(**row)
+        logprobs = row.get("logprobs")
+        return cls(**{**row, "logprobs": None if logprobs is None else TokenLogprobs(**logprobs)})
 
 
 @dataclass(frozen=True, slots=True)

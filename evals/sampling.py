@@ -52,7 +52,7 @@ class Sampler:
         reply = await self._client.chat(problem.problem, **options)
         seconds = time.monotonic() - started
         counts = self._counts(reply)
-        if budget != "max" and (counts["thinking_tokens"] or 0) > budget:
+        if isinstance(budget, int) and (counts["thinking_tokens"] or 0) > budget:
             raise RuntimeError(
                 f"the server gave {counts['thinking_tokens']} thinking tokens for a budget of {budget} "
                 f"(problem {problem.id!r}); it does not keep budgets, so there is no curve to measure"

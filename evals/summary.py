@@ -165,7 +165,7 @@ def _cut_shares(found: Sequence[Outcome]) -> list[dict[str, Any]]:
     cut = [
         (o, min(3, 4 * o.budget // o.natural_tokens))
         for o in found
-        if o.cut and o.natural_tokens and o.budget != "max"
+        if o.cut and o.natural_tokens and isinstance(o.budget, int)
     ]
     subjects: list[str | None] = [*sorted({o.subject for o, _ in cut if o.subject is not None}), None]
     rows = []

@@ -173,7 +173,7 @@ class _Sweep:
         cuts = []
         ended = trace.finish_reason == "stop"
         for budget in self._settings.budgets:
-            if budget != 0 and budget != "max":
+            if isinstance(budget, int) and budget != 0:
                 cut = cut_at(trace.token_ids, budget, self._endpoint.thinking, ended)
                 if cut is not None:
                     cuts.append((budget, cut))

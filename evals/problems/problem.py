@@ -8,6 +8,7 @@ class Problem:
     """A problem as it is asked, and the answer it is graded against.
 
     `chance` is the accuracy of the best constant guess on problems of this kind, in [0, 1], where known.
+    `set` is the name of the problem set, "" for a file.
     """
 
     id: str
@@ -16,3 +17,4 @@ class Problem:
     level: int | str | None = None
     subject: str | None = None
     chance: float | None = None
+    set: str = ""

@@ -1,0 +1,1 @@
+"""The commands of `thinkdial eval`, one a module: `add` declares its options, `run` does the work."""
