@@ -115,4 +115,5 @@ def content_hash(value: Any) -> str:
 
 def problem_hash(problem: Problem) -> str:
     """Hash of what is asked and what is expected; level, subject and chance may be corrected later."""
-    return content_hash([problem.id, problem.problem, problem.answer])
+    asked = problem.messages or problem.problem
+    return content_hash([problem.id, asked, problem.answer])

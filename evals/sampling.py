@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 from clients import AsyncClient, Choice, Reply
+from clients.types import Messages
 from evals.budgets import Budget
 from evals.endpoint import Endpoint
 from evals.problems import Problem
@@ -49,7 +50,7 @@ class Sampler:
         if self._settings.max_tokens is not None:
             options["max_tokens"] = self._settings.max_tokens
         started = time.monotonic()
-        reply = await self._client.chat(problem.problem, **options)
+        reply = await self._client.chat(_turns(problem), **options)
         seconds = time.monotonic() - started
         counts = self._counts(reply)
         if isinstance(budget, int) and (counts["thinking_tokens"] or 0) > budget:
@@ -185,6 +186,10 @@ def _seed(seed: int, kind: Kind, problem: str, sample: int, budget: Budget) -> i
     """A seed of 31 bits, its own for every reply, so that replies are independent draws."""
     digest = hashlib.sha256(f"{seed}\0{kind}\0{problem}\0{sample}\0{budget}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
+
+
+def _turns(problem: Problem) -> Messages:
+    return [{"role": role, "content": text} for role, text in problem.messages] or problem.problem
 
 
 def _split(choice: Choice) -> tuple[str, str]:

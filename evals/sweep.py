@@ -8,7 +8,7 @@ server for every budget.
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -38,19 +38,28 @@ class SweepResult:
     failures: list[Failure]
 
 
-def run_sweep(settings: SweepSettings, base_url: str, model: str | None = None) -> SweepResult:
+def run_sweep(
+    settings: SweepSettings,
+    base_url: str,
+    model: str | None = None,
+    problems: Sequence[Problem] | None = None,
+) -> SweepResult:
     """Draw every reply of a sweep that its store lacks yet.
 
-    base_url: the server's root; model: a served name, None for the first. A run directory that exists is
+    base_url: the server's root; model: a served name, None for the first. problems: to ask instead of loading
+    `settings.problems`, which then only names them. A run directory that exists is
     resumed. Raises ValueError for settings that do not fit the store or the server,
     `evals.store.StoreBusyError` while another sweep writes it, clients.APIError or httpx.TransportError
     when the server fails; the store stays resumable.
     """
-    return asyncio.run(_run(settings, base_url, model))
+    if problems is None:
+        problems = load(settings.problems, limit=settings.limit)
+    return asyncio.run(_run(settings, base_url, model, problems))
 
 
-async def _run(settings: SweepSettings, base_url: str, model: str | None) -> SweepResult:
-    problems = load(settings.problems, limit=settings.limit)
+async def _run(
+    settings: SweepSettings, base_url: str, model: str | None, problems: Sequence[Problem]
+) -> SweepResult:
     async with AsyncClient(base_url, timeout=3600) as client:
         endpoint = await describe(base_url, client, model)
         _check_endpoint(endpoint, settings, base_url)
@@ -91,7 +100,7 @@ class _Sweep:
         self._replies = self._tokens = 0
         self._failures: list[Failure] = []
 
-    async def run(self, problems: list[Problem]) -> SweepResult:
+    async def run(self, problems: Sequence[Problem]) -> SweepResult:
         units = list(product(problems, range(self._settings.samples)))
         pending = [unit for unit in units if not self._complete(*unit)]
         queue = iter(pending)

@@ -8,7 +8,8 @@ class Problem:
     """A problem as it is asked, and the answer it is graded against.
 
     `chance` is the accuracy of the best constant guess on problems of this kind, in [0, 1], where known.
-    `set` is the name of the problem set, "" for a file.
+    `set` is the name of the problem set, "" for a file. `messages` are (role, text) turns to send instead of
+    `problem`, where a task brings its own; () asks `problem` in one user turn.
     """
 
     id: str
@@ -18,3 +19,4 @@ class Problem:
     subject: str | None = None
     chance: float | None = None
     set: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
