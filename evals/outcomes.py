@@ -32,7 +32,7 @@ class Outcome:
     finish_reason: str | None
     thinking_tokens: int | None
     natural_tokens: int | None
-    reply_tokens: int
+    reply_tokens: int | None
 
     @property
     def cut(self) -> bool:
@@ -91,5 +91,5 @@ def _outcome(
         finish_reason=record.finish_reason,
         thinking_tokens=record.thinking_tokens,
         natural_tokens=naturals.get((record.problem, record.sample)),
-        reply_tokens=decoded + record.generated_tokens,
+        reply_tokens=None if record.generated_tokens is None else decoded + record.generated_tokens,
     )

@@ -30,7 +30,7 @@ def summarise(directory: Path) -> dict[str, Any]:
     records, failures = read_records(directory)
     settings, plan = manifest["settings"], manifest["plan"]
     budgets: list[Budget] = plan["budgets"]
-    found = outcomes(records, budgets, greedy=settings["sampling"]["temperature"] == 0)
+    found = outcomes(records, budgets, greedy=settings["sampling"].get("temperature") == 0)
     expected = len(plan["problems"]) * plan["samples"]
     by_budget = {budget: [o for o in found if o.budget == budget] for budget in budgets}
     return {
@@ -189,7 +189,7 @@ def _totals(records: Iterable[Record]) -> dict[str, Any]:
     tokens: Counter[str] = Counter()
     for record in records:
         replies[record.kind] += 1
-        tokens[record.kind] += record.generated_tokens
+        tokens[record.kind] += record.generated_tokens or 0
     return {
         "replies": dict(sorted(replies.items())),
         "generated_tokens": dict(sorted(tokens.items())),

@@ -172,8 +172,8 @@ class _Sweep:
                 return
         self._store.add(record)
         self._replies += 1
-        self._tokens += record.generated_tokens
-        progress.reply(record.generated_tokens)
+        self._tokens += record.generated_tokens or 0
+        progress.reply(record.generated_tokens or 0)
 
     def _cuts(self, trace: Record) -> list[tuple[int, Cut]]:
         """The budgets that cut a trace, and where."""

@@ -165,8 +165,8 @@ def problem_id(request: Instance) -> str:
     return f"{request.task_name}/{request.doc_id}{place}"
 
 
-def _label(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int) else None
+def _label(value: Any) -> Any:
+    return value if isinstance(value, str | int) else None
 
 
 def cut_answer(answer: str, until: str | Sequence[str] | None) -> str:
