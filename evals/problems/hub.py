@@ -70,7 +70,7 @@ def _rows(name: str, entry: HubSet, copy: Path | None) -> Iterator[Mapping[str, 
 
 @contextmanager
 def _no_waiting_when_offline() -> Iterator[None]:
-    """Have `datasets` use its cache at once when the hub does not answer; it would retry for half a minute."""
+    """Have `datasets` use its cache at once when the hub does not answer; it would retry for 30 s."""
     from datasets import config
 
     before = config.HF_HUB_OFFLINE
