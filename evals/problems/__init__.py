@@ -11,7 +11,7 @@ from evals.problems.jsonl import read_jsonl
 from evals.problems.problem import Problem
 from evals.problems.selector import Selector, parse_selectors
 
-__all__ = ["DATA_VARIABLE", "Problem", "Selector", "find_local", "load", "parse_selectors"]
+__all__ = ["DATA_VARIABLE", "Problem", "Selector", "data_folder", "find_local", "load", "parse_selectors"]
 
 DATA_VARIABLE = "THINKDIAL_DATA"
 """The environment variable that names a folder of problem sets."""
@@ -44,14 +44,20 @@ def load(specs: str | Sequence[str], *, limit: int | None = None, seed: int = 0)
     return list(problems.values())
 
 
+def data_folder() -> Path | None:
+    """The folder that `$THINKDIAL_DATA` names, if it is set."""
+    folder = os.environ.get(DATA_VARIABLE)
+    return Path(folder) if folder else None
+
+
 def find_local(name: str) -> Path | None:
     """The file or folder in `$THINKDIAL_DATA` that holds the set `name`, if there is one."""
-    folder = os.environ.get(DATA_VARIABLE)
-    if not folder:
+    folder = data_folder()
+    if folder is None:
         return None
     known = SETS.get(name)
     for stem in (name, *(known.files if known else ())):
-        for path in (Path(folder, f"{stem}.jsonl"), Path(folder, stem)):
+        for path in (folder / f"{stem}.jsonl", folder / stem):
             if path.is_file() or (path.is_dir() and known is not None):
                 return path
     return None
@@ -83,7 +89,7 @@ def _read(name: str) -> list[Problem]:
         return read_jsonl(local, name)
     if known is not None:
         return load_hub(name, known, copy=local)
-    folder = os.environ.get(DATA_VARIABLE)
+    folder = data_folder()
     looked = f"{folder} has no {name}.jsonl" if folder else f"{DATA_VARIABLE} names no folder of other sets"
     raise ValueError(
         f"problems: {name!r} is no set; give thinkmath, one of {', '.join(SETS)}, "

@@ -62,7 +62,7 @@ def listed(name: str, separator: str = ", ") -> Extractor:
     """OlympiadBench: a list of one or more answers (each may itself hold several), `$` signs dropped."""
 
     def extract(row: Row) -> str:
-        answers = [str(answer).strip().strip("$").strip() for answer in row[name] or ()]
+        answers = [str(answer).replace("$", "").strip() for answer in row[name] or ()]
         if not all(answers) or not answers:
             raise ValueError(f"column {name!r} is {row[name]!r}; expected a list of answers")
         return separator.join(answers)

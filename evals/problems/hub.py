@@ -47,6 +47,15 @@ def download_command(name: str, entry: HubSet) -> str:
     return f"hf download --repo-type dataset {entry.hub}{revision} --local-dir DIR/{name}"
 
 
+def cached(entry: HubSet) -> bool:
+    """Whether `datasets` has loaded the set on this machine before, so that it does without the hub."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+
+    owner, _, repository = entry.hub.partition("/")
+    return Path(config.HF_DATASETS_CACHE, f"{owner}___{camelcase_to_snakecase(repository)}").is_dir()
+
+
 def _rows(name: str, entry: HubSet, copy: Path | None) -> Iterator[Mapping[str, Any]]:
     import datasets
 
