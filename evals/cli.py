@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from evals.commands import import_runs, lm_eval, report, sweep
+from evals.commands import contamination, import_runs, lm_eval, problems, report, sweep
 
-_COMMANDS = (sweep, lm_eval, import_runs, report)
+_COMMANDS = (sweep, report, problems, contamination, lm_eval, import_runs)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """
