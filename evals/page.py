@@ -41,7 +41,7 @@ def page(summary: dict[str, Any], light_svg: bytes, dark_svg: bytes) -> str:
     settings = summary["settings"]
     title = f"Budget curve of {settings['model']} on {settings['problems']}"
     sampling = settings["sampling"]
-    decoding = "greedy decoding" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']}"
+    decoding = f"sampling {sampling['preset']}"
     plan = summary["plan"]
     intro = (
         f"{plan['problems']} problems, {plan['samples']} "

@@ -15,6 +15,7 @@ from typing import Any
 from evals.budgets import Budget
 from evals.grading import Verdict
 from evals.outcomes import Outcome, outcomes
+from evals.presets import is_greedy
 from evals.records import Failure, Record
 from evals.stats import Estimate, clustered_proportion, paired_difference
 from evals.store import read_manifest, read_records
@@ -30,7 +31,7 @@ def summarise(directory: Path) -> dict[str, Any]:
     records, failures = read_records(directory)
     settings, plan = manifest["settings"], manifest["plan"]
     budgets: list[Budget] = plan["budgets"]
-    found = outcomes(records, budgets, greedy=settings["sampling"].get("temperature") == 0)
+    found = outcomes(records, budgets, greedy=is_greedy(settings["sampling"]))
     expected = len(plan["problems"]) * plan["samples"]
     by_budget = {budget: [o for o in found if o.budget == budget] for budget in budgets}
     return {

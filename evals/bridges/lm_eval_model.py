@@ -18,6 +18,7 @@ from lm_eval.api.registry import register_model
 
 from evals.bridges.replies import replies_at
 from evals.budgets import Budget, parse_budgets
+from evals.presets import PRESETS
 from evals.problems import Problem
 from evals.records import Record
 from evals.settings import SweepSettings
@@ -136,9 +137,10 @@ class ThinkdialLM(StoredReplies):
         lm_eval.simple_evaluate(model="thinkdial", model_args={"base_url": "http://127.0.0.1:8000",
             "out": "runs/gsm8k", "budgets": "0,64,max", "budget": 64}, tasks=[...], apply_chat_template=True)
 
-    budgets: all that are drawn at once; by default only `budget`, what lm-eval gets to score. options:
-    further fields of `SweepSettings`. Golds are not known here; `thinkdial eval lm-eval` stores them too.
-    batch_size, max_batch_size and device are what lm-eval tells every model; a server decides for itself.
+    budgets: all that are drawn at once; by default only `budget`, what lm-eval gets to score. sampling: a
+    preset of `evals.presets`. options: further fields of `SweepSettings`. batch_size, max_batch_size and
+    device are what lm-eval tells every model; a server decides for itself. Golds are not known here;
+    `thinkdial eval lm-eval` stores them too.
     """
 
     def __init__(
@@ -148,6 +150,7 @@ class ThinkdialLM(StoredReplies):
         budget: Budget = "max",
         budgets: str | None = None,
         model: str | None = None,
+        sampling: str = "qwen3",
         batch_size: int | str | None = None,
         max_batch_size: int | None = None,
         device: str | None = None,
@@ -155,8 +158,12 @@ class ThinkdialLM(StoredReplies):
     ) -> None:
         (own,) = parse_budgets(str(budget))
         drawn = parse_budgets(f"{budget}" if budgets is None else f"{budgets},{budget}")
-        settings = SweepSettings(problems="lm-eval", out=Path(out), budgets=tuple(drawn), **options)
-        super().__init__(settings, lambda sweep, problems: run_sweep(sweep, base_url, model, problems), own)
+        settings = SweepSettings(
+            problems="lm-eval", out=Path(out), budgets=tuple(drawn), sampling=PRESETS[sampling], **options
+        )
+        super().__init__(
+            settings, lambda sweep, problems: run_sweep(sweep, base_url, model, problems=problems), own
+        )
 
 
 def problem_id(request: Instance) -> str:

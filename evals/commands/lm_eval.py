@@ -4,11 +4,13 @@ import argparse
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from evals.budgets import Budget, parse_budgets
 from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
 from evals.commands.report import write
+from evals.commands.sweep import add_account, add_curve, add_sampling, add_server, api_key, sweep_settings
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -45,36 +47,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     task.add_argument(
         "--confirm-run-unsafe-code", action="store_true", help="let tasks run code that the model wrote"
     )
-    sweep = parser.add_argument_group("sweep")
-    sweep.add_argument("--budgets", type=_budgets, required=True, help="thinking tokens, comma-separated")
-    sweep.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
-    sweep.add_argument(
-        "--samples",
-        "--repeats",
-        type=int,
-        metavar="K",
-        help="replies to a document at each budget, each with its own seed (the task's repeats)",
-    )
-    sweep.add_argument("--mode", choices=("forked", "direct"), default="forked", help="as in eval sweep")
-    sweep.add_argument("--base-url", metavar="URL", help="a running server; without it one is started")
-    sweep.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
-    sweep.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
-    sweep.add_argument("--top-p", type=float, default=1.0, metavar="P")
-    sweep.add_argument("--top-k", type=int, default=0, metavar="K")
-    sweep.add_argument(
-        "--max-tokens", type=int, metavar="N", help="most tokens of a reply, thinking included"
-    )
-    sweep.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests in flight (16)")
-    sweep.add_argument("--seed", type=int, default=0, help="of sampling (0)")
-    parser.set_defaults(run=run)
-
-
-def _budgets(text: str) -> list[Budget]:
-    try:
-        return parse_budgets(text)
-    except ValueError as error:
-        # argparse shows the message of this exception only.
-        raise argparse.ArgumentTypeError(str(error)) from error
+    add_curve(parser)
+    add_server(parser)
+    add_sampling(parser)
+    add_account(parser)
+    parser.set_defaults(run=run, problems=(), prompt=None, samples=None)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -88,8 +65,9 @@ def run(options: argparse.Namespace) -> int:
 
     from clients import APIError
     from evals.bridges.lm_eval_sweep import RESULTS, TaskChoice, result_table, sweep_tasks
+    from evals.problems import Problem
     from evals.settings import SweepSettings
-    from evals.sweep import run_sweep
+    from evals.sweep import SweepResult, run_sweep
 
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     again = shlex.join(["thinkdial", "eval", *options.arguments])
@@ -105,36 +83,26 @@ def run(options: argparse.Namespace) -> int:
             filter=options.filter,
             unsafe_code=options.confirm_run_unsafe_code,
         )
-        settings = SweepSettings(
-            problems=",".join(options.tasks),
-            out=options.out,
-            budgets=tuple(options.budgets),
-            mode=options.mode,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            max_tokens=options.max_tokens,
-            seed=options.seed,
-            concurrency=options.concurrency,
-        )
+        # None is as often as the tasks ask; the settings of the sweep have each task's number in their place.
+        samples, options.samples = options.samples, 1
+        options.problems = options.tasks
+        settings = sweep_settings(options)
+        key = api_key(options.api_key_env)
+
+        def sweep(base_urls: list[str], model: str | None) -> dict[str, Any]:
+            def draw(settings: SweepSettings, problems: Sequence[Problem]) -> SweepResult:
+                return run_sweep(settings, base_urls, model, key, problems)
+
+            return sweep_tasks(choice, settings, draw, samples)
+
         if options.base_url is None:
             from serve.launch import start_server
 
             print("starting the server ...", file=sys.stderr)
             with start_server(options.model) as server:
-                results = sweep_tasks(
-                    choice,
-                    settings,
-                    lambda sweep, problems: run_sweep(sweep, server.base_url, server.model, problems),
-                    options.samples,
-                )
+                results = sweep([server.base_url], server.model)
         else:
-            results = sweep_tasks(
-                choice,
-                settings,
-                lambda sweep, problems: run_sweep(sweep, options.base_url, options.model, problems),
-                options.samples,
-            )
+            results = sweep(options.base_url, options.model)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except RuntimeError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.budgets import Budget
+from evals.presets import GREEDY
 from evals.records import Record
 from evals.store import Store
 
@@ -14,7 +15,7 @@ SETTINGS: dict[str, Any] = {
     "max_model_len": 512,
     "mode": "forked",
     "thinking_format": {"open": "<think>", "stop_ids": [90, 91, 2]},
-    "sampling": {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "max_tokens": None, "seed": 0},
+    "sampling": {**GREEDY.to_json(), "max_tokens": None, "seed": 0},
 }
 VERSIONS = {"thinkdial": "0"}
 

@@ -15,6 +15,7 @@ from evals.bridges.replies import replies_at
 from evals.budgets import Budget
 from evals.cli import main
 from evals.grading import grade
+from evals.presets import GREEDY, sampling
 from evals.problems import load
 from evals.records import Record
 from evals.scores import SCORES, Scores
@@ -26,6 +27,7 @@ from serve.launch import RunningServer
 BUDGETS: tuple[Budget, ...] = (0, 4, 24, "max")
 MAX_TOKENS = 220
 DOCUMENTS = 6
+HOT = sampling("server", temperature=1.5)
 TASK = r"""
 task: NAME
 dataset_path: json
@@ -105,7 +107,7 @@ def sweep(
     server: RunningServer, chosen: TaskChoice, settings: SweepSettings, samples: int | None = None
 ) -> dict[str, Any]:
     return sweep_tasks(
-        chosen, settings, lambda s, problems: run_sweep(s, server.base_url, None, problems), samples
+        chosen, settings, lambda s, problems: run_sweep(s, server.base_url, problems=problems), samples
     )
 
 
@@ -120,7 +122,7 @@ def forked(
     server: RunningServer, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs") / "forked"
-    settings = SweepSettings("plain", out, BUDGETS, max_tokens=MAX_TOKENS)
+    settings = SweepSettings("plain", out, BUDGETS, max_tokens=MAX_TOKENS, sampling=GREEDY)
     return out, sweep(server, choice(folder, "plain"), settings)
 
 
@@ -129,7 +131,10 @@ def test_replies_are_those_of_a_sweep_of_the_same_problems(
 ) -> None:
     """Token for token: what is asked and drawn is the same, and thinking and reports are kept."""
     run_sweep(
-        SweepSettings("thinkmath", tmp_path, BUDGETS, limit=DOCUMENTS, max_tokens=MAX_TOKENS), server.base_url
+        SweepSettings(
+            "thinkmath", tmp_path, BUDGETS, limit=DOCUMENTS, max_tokens=MAX_TOKENS, sampling=GREEDY
+        ),
+        server.base_url,
     )
     problems = [p.id for p in load("thinkmath", limit=DOCUMENTS)]
     known = {(r.problem, r.kind, r.budget): r for r in records(tmp_path)}
@@ -176,14 +181,14 @@ def test_a_finished_sweep_draws_nothing_more(
 ) -> None:
     out, results = forked
     before = (out / SAMPLES).read_bytes(), (out / SCORES).read_bytes()
-    settings = SweepSettings("plain", out, BUDGETS, max_tokens=MAX_TOKENS)
+    settings = SweepSettings("plain", out, BUDGETS, max_tokens=MAX_TOKENS, sampling=GREEDY)
     assert sweep(server, choice(folder, "plain"), settings) == results
     assert ((out / SAMPLES).read_bytes(), (out / SCORES).read_bytes()) == before
 
 
 def test_samples_have_their_own_seeds_and_scores(server: RunningServer, folder: Path, tmp_path: Path) -> None:
     """A task that votes over its repeats is scored as it says, and so is each reply alone."""
-    settings = SweepSettings("voted", tmp_path, (0, "max"), max_tokens=MAX_TOKENS, temperature=1.5)
+    settings = SweepSettings("voted", tmp_path, (0, "max"), max_tokens=MAX_TOKENS, sampling=HOT)
     results = sweep(server, replace(choice(folder, "voted"), limit=3), settings)
     drawn = records(tmp_path)
     assert len(drawn) == 2 * 3 * 3
@@ -206,7 +211,7 @@ def test_samples_have_their_own_seeds_and_scores(server: RunningServer, folder: 
 def test_examples_and_system_turns_are_sent_as_turns(
     server: RunningServer, folder: Path, tmp_path: Path
 ) -> None:
-    settings = SweepSettings("fewshot", tmp_path, (4, "max"), max_tokens=MAX_TOKENS)
+    settings = SweepSettings("fewshot", tmp_path, (4, "max"), max_tokens=MAX_TOKENS, sampling=GREEDY)
     sweep(server, replace(choice(folder, "fewshot"), limit=2), settings)
     traces = [r for r in records(tmp_path) if r.kind == "trace"]
     prompts = [r.prompt_token_ids for r in traces]
@@ -226,9 +231,10 @@ def test_the_registered_model(
             "budgets": "0,4",
             "budget": 4,
             "max_tokens": MAX_TOKENS,
+            "sampling": "greedy",
         },
         tasks=["plain"],
-        task_manager=TaskManager(include_path=str(folder)),
+        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
         limit=DOCUMENTS,
         apply_chat_template=True,
         bootstrap_iters=0,
@@ -245,10 +251,10 @@ def test_tasks_that_cannot_be_swept_are_refused(server: RunningServer, folder: P
         load_tasks(choice(folder, "plain", "likelihood"))
     with pytest.raises(ValueError, match=r"'nothing' is not a registered task.*--include-path"):
         load_tasks(choice(folder, "nothing"))
-    settings = SweepSettings("begun", tmp_path, (4,), max_tokens=MAX_TOKENS)
+    settings = SweepSettings("begun", tmp_path, (4,), max_tokens=MAX_TOKENS, sampling=GREEDY)
     with pytest.raises(ValueError, match="begins the answer for the model"):
         sweep(server, choice(folder, "begun"), settings)
-    settings = SweepSettings("plain", tmp_path, (0,), max_tokens=MAX_TOKENS)
+    settings = SweepSettings("plain", tmp_path, (0,), max_tokens=MAX_TOKENS, sampling=GREEDY)
     with pytest.raises(ValueError, match=r"metric: 'bleu' of plain is None .* give one of: exact_match"):
         sweep(server, choice(folder, "plain", metric="bleu"), settings)
     with pytest.raises(ValueError, match="filter: 'last' of plain cannot score a single reply"):
@@ -269,7 +275,16 @@ def test_the_command(
         "--budgets",
         "0,max",
     ]
-    arguments += ["--base-url", server.base_url, "--out", str(tmp_path), "--max-tokens", str(MAX_TOKENS)]
+    arguments += [
+        "--base-url",
+        server.base_url,
+        "--out",
+        str(tmp_path),
+        "--max-tokens",
+        str(MAX_TOKENS),
+        "--sampling",
+        "greedy",
+    ]
     assert main(arguments) == 0
     said = capsys.readouterr().out
     assert "plain exact_match,boxed" in said
