@@ -163,7 +163,8 @@ def _generations(path: Path, rows: list[tuple[dict[str, Any], str]]) -> Imported
         prompt = str(row[_one_of(row, _PROMPTS, where)])
         given = label(row, "id", "idx", "global_id")
         problem = Problem(
-            id=f"{path.stem}/{content_hash(prompt)[:12]}" if given is None else str(given),
+            # Not of the file: the same problem in the file of another budget is the same problem.
+            id=content_hash(prompt)[:12] if given is None else str(given),
             problem=prompt,
             answer=str(row[_one_of(row, _GOLDS, where)]),
             level=label(row, "level"),
