@@ -101,9 +101,7 @@ def _points(
                     yield fork, budget, reply
                 elif as_number(budget) >= (reply.thinking_tokens or 0):
                     yield reply, budget, None
-        elif reply.budget in asked and (
-            reply.kind == "no_think" or (reply.kind == "direct" and not forked)
-        ):
+        elif reply.budget in asked and (reply.kind == "no_think" or (reply.kind == "direct" and not forked)):
             yield reply, reply.budget, None
 
 
@@ -155,8 +153,7 @@ class _Builder:
             forced=forced,
             escaped=forced
             and (
-                reply.thinks_again
-                or (self._limit is not None and (reply.answer_tokens or 0) > self._limit)
+                reply.thinks_again or (self._limit is not None and (reply.answer_tokens or 0) > self._limit)
             ),
             thinking_tokens=reply.thinking_tokens,
             answer_tokens=reply.answer_tokens,

@@ -4,6 +4,7 @@ A hundred thousand replies with their tokens take gigabytes; what is counted of 
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from evals.budgets import Budget
 from evals.grades import Grades
 from evals.grading import last_boxed
-from evals.records import Failure, Record, TokenLogprobs
+from evals.records import Failure, Record
 from evals.store import read_manifest, stream_records
 from evals.token_entropy import EntropyTally
 
@@ -181,8 +182,6 @@ def stated_confidence(text: str) -> float | None:
 
     A bare number up to 1 is a share, a larger one percent. None without a number, or above 100 %.
     """
-    import re
-
     found = re.findall(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*(\\?%|percent)?", text)
     if not found:
         return None
@@ -191,6 +190,3 @@ def stated_confidence(text: str) -> float | None:
     if percent or value > 1:
         value /= 100
     return value if value <= 1 else None
-
-
-__all__ = ["FORCED", "Reply", "Run", "TokenLogprobs", "read_run"]

@@ -92,11 +92,11 @@ class EntropyTally:
             self._direct[record.budget].add(entropy, others)
             return
         bounds = [0, *(min(limit, len(entropy)) for limit in self._limits), len(entropy)]
-        for sums, start, end in zip(self._between, bounds, bounds[1:], strict=True):
+        for sums, start, end in zip(self._between, bounds[:-1], bounds[1:], strict=True):
             sums.add(entropy[start:end], others[start:end])
         if record.stop_cause == "natural" and len(entropy) >= PARTS:
             edges = np.linspace(0, len(entropy), PARTS + 1).round().astype(int)
-            for sums, start, end in zip(self._parts, edges, edges[1:], strict=True):
+            for sums, start, end in zip(self._parts, edges[:-1], edges[1:], strict=True):
                 sums.add(entropy[start:end], others[start:end])
 
     def at(self, budget: Budget) -> TokenEntropy | None:

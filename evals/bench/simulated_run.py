@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.budgets import Budget, as_number, axis_of
+from evals.budgets import Budget, axis_of
 from evals.records import Kind, Record, TokenLogprobs, content_hash
 from evals.store import SAMPLES, Store
 
@@ -22,6 +22,7 @@ OPEN, CLOSE, END = 90, 91, 2
 STOP_IDS = [70, 71, CLOSE]
 SUBJECTS = ("algebra", "geometry", "number theory")
 _WORDS = [" so", " then", " 7", " +", " x", " is", " wait", " check", " 12", " =", " next", " mod", ",", "."]
+_WRONG = (0.55, 0.2, 0.15, 0.1)
 _EFFORT = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 0.7, "high": 1.2, "xhigh": 1.6, "off": 0.0}
 
 
@@ -44,7 +45,7 @@ class Simulation:
     confidence: bool = True
     crosscheck: float = 0.1
     sampled: bool = True
-    max_tokens: int = 1200
+    max_tokens: int = 600
     seed: int = 0
 
 
@@ -177,9 +178,10 @@ class _Problem:
     def _answer(self, chance: float, luck: float, escapes: bool = False) -> tuple[str, list[str], float]:
         """Text and tokens of an answer and how likely the answer's own tokens are."""
         right = luck < chance
-        value = self._gold if right else self._wrong[int(self._rng.choice(4, p=[0.55, 0.2, 0.15, 0.1]))]
-        sure = chance if right else 1 - chance
-        sure = float(np.clip(sure**0.6 + 0.08 * self._rng.normal(), 0.02, 0.999))
+        which = int(self._rng.choice(4, p=_WRONG))
+        value = self._gold if right else self._wrong[which]
+        sure = chance if right else (1 - chance) * _WRONG[which]
+        sure = float(np.clip(sure**0.5 + 0.08 * self._rng.normal(), 0.02, 0.999))
         pieces = ["The", " answer", " is", " $", "\\boxed", "{", *value, "}", "$", "."]
         if escapes:
             pieces = ["Wait", ",", " let", " me", " think", " again"] * 12 + pieces
@@ -195,7 +197,9 @@ class _Problem:
             pieces = ["<think>", *pieces, "</think>"]
         # Entropy falls along a trace; one token in five is a fork in the road.
         n = len(pieces)
-        entropy = 0.1 + 0.25 * rng.random(n) * np.linspace(1.5, 0.5, n) + (rng.random(n) < 0.2) * rng.random(n)
+        entropy = (
+            0.1 + 0.25 * rng.random(n) * np.linspace(1.5, 0.5, n) + (rng.random(n) < 0.2) * rng.random(n)
+        )
         chosen = -entropy * rng.random(n)
         tail = [0.02] * len(answer)
         likely = [-0.01] * len(answer)
@@ -218,7 +222,7 @@ class _Problem:
         length = min(length, self._simulation.max_tokens - 20)
         overthought = 0.85 if length > 1.5 * self._length else 1.0
         text, pieces, sure = self._answer(self._chance(1.0) * overthought, luck)
-        ids = self._ids(len(pieces) - 1) + [END]
+        ids = [*self._ids(len(pieces) - 1), END]
         if censored:
             text, pieces, ids = "", [], []
         token_ids = [OPEN, *self._ids(length), *([] if censored else [CLOSE]), *ids]
@@ -257,7 +261,7 @@ class _Problem:
             seconds=0.25,
             thinking=None,
             answer=text,
-            token_ids=self._ids(len(pieces) - 1) + [END],
+            token_ids=[*self._ids(len(pieces) - 1), END],
             prompt_tokens=41 + budget,
             trace=trace.key,
             cut=budget + 1,
@@ -279,7 +283,7 @@ class _Problem:
             seconds=0.25,
             thinking="",
             answer=text,
-            token_ids=self._ids(len(pieces) - 1) + [END],
+            token_ids=[*self._ids(len(pieces) - 1), END],
             prompt_tokens=44,
             logprobs=self._logprobs(0, pieces, sure),
         )
@@ -291,7 +295,8 @@ class _Problem:
             trace = self._trace("direct", trace.sample, budget, length, luck)
             fork = self._fork(trace, budget, length, luck) if budget < length else None
         reply = trace if fork is None else fork
-        assert trace.token_ids is not None and reply.token_ids is not None
+        assert trace.token_ids is not None
+        assert reply.token_ids is not None
         token_ids = list(trace.token_ids)
         if fork is not None:
             token_ids = [*trace.token_ids[: budget + 1], *STOP_IDS, *reply.token_ids]
@@ -354,8 +359,3 @@ class _Problem:
                 of=record.key,
             ),
         ]
-
-
-def crowd(simulation: Simulation) -> int:
-    """How many graded samples (problem, sample and budget) the run has."""
-    return simulation.problems * simulation.samples * len({as_number(b) for b in simulation.budgets})
