@@ -103,7 +103,7 @@ class EntropyTally:
         """Of the thinking that `budget` keeps of every trace, or of the direct replies under it."""
         total = _Sums()
         total.merge(self._direct.get(budget, _Sums()))
-        if budget != 0 and isinstance(budget, int) or budget == "max":
+        if (budget != 0 and isinstance(budget, int)) or budget == "max":
             for limit, sums in zip([*self._limits, float("inf")], self._between, strict=True):
                 if limit <= as_number(budget):
                     total.merge(sums)
