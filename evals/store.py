@@ -39,33 +39,56 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
-    """Records by key, and the failures without a later record. An unfinished last line is passed over.
+def stream_records(directory: Path) -> Iterator[tuple[int, Record | Failure]]:
+    """Each record and failure with the byte its line starts at. An unfinished last line is passed over.
 
     Raises ValueError naming file and line for a line that is no record, or a key stored twice.
     """
-    records: dict[str, Record] = {}
-    failures: dict[str, Failure] = {}
     path = directory / SAMPLES
     if not path.is_file():
-        return records, failures
+        return
+    keys: set[str] = set()
+    offset = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
-                break
+                return
             try:
-                row = json.loads(line)
-                if row["kind"] == "failure":
-                    failure = Failure.from_json(row)
-                    failures[failure.key] = failure
-                    continue
-                record = Record.from_json(row)
+                entry = _parse(line)
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(f"{path}:{number}: not a record ({error})") from error
-            if record.key in records:
-                raise ValueError(f"{path}:{number}: key {record.key} is stored twice")
-            records[record.key] = record
+            if isinstance(entry, Record):
+                if entry.key in keys:
+                    raise ValueError(f"{path}:{number}: key {entry.key} is stored twice")
+                keys.add(entry.key)
+            yield offset, entry
+            offset += len(line)
+
+
+def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
+    """Records by key, and the failures without a later record; errors are those of `stream_records`."""
+    records: dict[str, Record] = {}
+    failures: dict[str, Failure] = {}
+    for _, entry in stream_records(directory):
+        if isinstance(entry, Record):
+            records[entry.key] = entry
+        else:
+            failures[entry.key] = entry
     return records, {key: failure for key, failure in failures.items() if key not in records}
+
+
+def read_record_at(directory: Path, offset: int) -> Record:
+    """The record whose line starts at a byte that `stream_records` told."""
+    with (directory / SAMPLES).open("rb") as file:
+        file.seek(offset)
+        record = _parse(file.readline())
+    assert isinstance(record, Record)
+    return record
+
+
+def _parse(line: bytes) -> Record | Failure:
+    row = json.loads(line)
+    return Failure.from_json(row) if row["kind"] == "failure" else Record.from_json(row)
 
 
 class Store:
