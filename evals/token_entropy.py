@@ -103,7 +103,7 @@ class EntropyTally:
         """Of the thinking that `budget` keeps of every trace, or of the direct replies under it."""
         total = _Sums()
         total.merge(self._direct.get(budget, _Sums()))
-        if budget != 0 and isinstance(budget, int) or budget == "max":
+        if (budget != 0 and isinstance(budget, int)) or budget == "max":
             for limit, sums in zip([*self._limits, float("inf")], self._between, strict=True):
                 if limit <= as_number(budget):
                     total.merge(sums)
@@ -113,6 +113,12 @@ class EntropyTally:
         """Of each tenth of the traces that ended by themselves, from first to last."""
         threshold = self._threshold()
         return [sums.result(threshold) for sums in self._parts]
+
+    @property
+    def forking_threshold(self) -> float | None:
+        """The entropy, in nats, from which on a token is a forking one; None without tokens."""
+        threshold = self._threshold()
+        return threshold * WIDTH if threshold else None
 
     def _threshold(self) -> int:
         """The bin above which the fifth of all counted tokens with the highest entropy lies."""

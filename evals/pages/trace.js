@@ -19,7 +19,7 @@ function readSample(reader, data, entry, start, told) {
   ].filter(known).join(" · ");
   reader.replaceChildren(
     el("h3", {}, entry.id), el("p", { class: "facts" }, facts, facts ? " · " : "", "right answer: ", el("strong", {}, entry.gold)),
-    entry.question ? el("div", { class: "question" }, entry.question) : null,
+    ...(entry.question ? [el("div", { class: "question" }, entry.question)] : []),
     answers, line, text, reading,
   );
   let drawn = null;
