@@ -15,9 +15,9 @@ from pathlib import Path
 
 from evals.budgets import Budget, parse_budgets
 from evals.outcomes import Outcome, outcomes
+from evals.replies import read_run
 from evals.settings import Mode, SweepSettings
 from evals.stats import Estimate, paired_difference
-from evals.store import read_records
 from evals.summary import summarise
 from evals.sweep import run_sweep
 
@@ -53,10 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 temperature=options.temperature,
             )
             run_sweep(settings, base_url, model)
-            records, _ = read_records(out)
-            found[mode] = {
-                (o.problem, o.budget): o for o in outcomes(records, budgets, settings.temperature == 0)
-            }
+            found[mode] = {(o.problem, o.budget): o for o in outcomes(read_run(out))}
             tokens[mode] = summarise(out)["totals"]["all_generated_tokens"]
     agree = True
     print(f"{'budget':>8}  {'forked':>7}  {'direct':>7}  {'difference (points)':>22}  graded alike")
