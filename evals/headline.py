@@ -21,12 +21,14 @@ def problem_sets(problems: str | list[str]) -> str:
 
 
 def headline(summary: Summary) -> str:
-    """One to three sentences: the gain from first to best budget, what is enough, what the cut replies say."""
+    """A few sentences: the gain from first to best budget, what is enough, what cut replies say."""
     points = [point for point in summary["points"] if point["n"]]
     if not points:
         return "No reply has been drawn yet."
     sentences = [_gain(points)] if len(points) > 1 else [_only(points[0])]
-    sentences += [sentence for sentence in (_enough(summary, points), _cut(points), _loss(summary)) if sentence]
+    sentences += [
+        sentence for sentence in (_enough(summary, points), _cut(points), _loss(summary)) if sentence
+    ]
     return " ".join(sentences)
 
 
@@ -67,9 +69,13 @@ def _only(point: dict[str, Any]) -> str:
 def _enough(summary: Summary, points: list[dict[str, Any]]) -> str | None:
     """The smallest budget with 95 % of the peak, where it is not the largest."""
     reach = next((row for row in summary["curve"]["reach"] if row["share"] == 0.95), None)
-    if reach is None or reach["budget"] is None or reach["budget"] in (points[0]["budget"], points[-1]["budget"]):
+    if (
+        reach is None
+        or reach["budget"] is None
+        or reach["budget"] in (points[0]["budget"], points[-1]["budget"])
+    ):
         return None
-    return f"{_amount(reach['budget'])} {'are' if _plural(reach['budget']) else 'is'} enough for 95 % of the peak."
+    return f"{_amount(reach['budget'])} enough for 95 % of the peak."
 
 
 def _cut(points: list[dict[str, Any]]) -> str | None:
@@ -85,8 +91,8 @@ def _cut(points: list[dict[str, Any]]) -> str | None:
     else:
         verdict = f"95 %: {100 * gain['low']:+.1f} to {100 * gain['high']:+.1f}"
     return (
-        f"Replies cut {_at(point['budget'])} are right {100 * abs(gain['mean']):.1f} points {words} often than "
-        f"without thinking on the same problems ({verdict})."
+        f"Replies cut {_at(point['budget'])} are right {100 * abs(gain['mean']):.1f} points {words} often "
+        f"than without thinking on the same problems ({verdict})."
     )
 
 
@@ -117,11 +123,7 @@ def _at(budget: Budget) -> str:
 
 
 def _amount(budget: Budget) -> str:
-    return f"{budget:,} tokens" if isinstance(budget, int) else f"Effort {budget}"
-
-
-def _plural(budget: Budget) -> bool:
-    return isinstance(budget, int)
+    return f"{budget:,} tokens are" if isinstance(budget, int) else f"Effort {budget} is"
 
 
 def _percent(share: float) -> str:

@@ -82,17 +82,12 @@ def _curve(summary: Summary) -> Section:
         "curve",
         "Curve",
         "What a budget buys",
-        "Accuracy of all replies. The dark band holds each point and the light band the whole curve, at 95 %. "
-        "A curve can rise only because more problems finish in time; so the replies that were cut stand beside "
-        "it, with thinking off on the same problems.",
+        "Accuracy of all replies. The dark band holds each point and the light band the whole curve, at "
+        "95 %. A curve can rise only because more problems finish in time; so cut replies stand "
+        "beside it, with thinking off on the same problems.",
         [("curve", {})] if any(point["n"] for point in summary["points"]) else (),
-        [
-            point_table(summary),
-            interval_table(summary),
-            shape_table(summary),
-            difference_table(summary),
-            gain_table(summary),
-        ],
+        [shape_table(summary)],
+        [point_table(summary), interval_table(summary), difference_table(summary), gain_table(summary)],
     )
 
 
@@ -106,7 +101,7 @@ def _endings(summary: Summary) -> Section:
         "reasoning in the answer. Censored: the tokens ran out while thinking, so that what the trace would "
         "have said is not known.",
         [("endings", {})] if known else (),
-        [
+        tables=[
             ending_table(summary),
             stop_cause_table(summary),
             verdict_table(summary),
@@ -125,7 +120,7 @@ def _groups(summary: Summary) -> Section | None:
         f"By {', '.join(several[:-1]) + ' and ' if several[:-1] else ''}{several[-1]}",
         "The curve of each group over the curve of all, in grey.",
         [("groups", {})],
-        [breakdown_table(summary, field) for field in several],
+        tables=[breakdown_table(summary, field) for field in several],
     )
 
 
@@ -137,10 +132,10 @@ def _control(summary: Summary) -> Section | None:
         "control",
         "Control",
         "Asked and used",
-        "Whether the dial is connected: thinking tokens used against the budget asked. Points on the diagonal "
-        "use all that was asked; above it, the budget was not kept.",
+        "Whether the dial is connected: thinking tokens used against the budget asked. Points on the "
+        "diagonal use all that was asked; above it, the budget was not kept.",
         [("control", {})] if len(asked) > 1 else (),
-        [control_table(summary)],
+        tables=[control_table(summary)],
     )
 
 
@@ -153,7 +148,7 @@ def _votes(summary: Summary) -> Section | None:
         "Several samples",
         "maj@k: the most frequent of k answers is right. pass@k: one of k is.",
         [("votes", {})],
-        [vote_table(summary)],
+        tables=[vote_table(summary)],
     )
 
 
@@ -169,7 +164,7 @@ def _calibration(summary: Summary) -> Section | None:
         "number of replies, the bars beneath count them. With few replies even perfect confidence shows an "
         "error: the noise floor.",
         [("calibration", {}), ("calibration-curve", {})],
-        [table],
+        tables=[table],
     )
 
 
@@ -183,7 +178,7 @@ def _entropy(summary: Summary) -> Section | None:
         "Entropy",
         "How much the answers to one problem differ, and how undecided the model is from token to token.",
         [("entropy", {})],
-        [table],
+        tables=[table],
     )
 
 
@@ -197,8 +192,7 @@ def _crosscheck(summary: Summary) -> Section | None:
         "Cross-check",
         "Forked against direct",
         f"{words[0].upper()}{words[1:]}.",
-        tables=[crosscheck_table(summary)],
-        open=True,
+        shown=[crosscheck_table(summary)],
     )
 
 
@@ -210,8 +204,8 @@ def _samples(samples: dict[str, Any]) -> Section | None:
         words = f"All {all:,} problems and samples of the run."
     else:
         words = (
-            f"{shown:,} of the run's {all:,} problems and samples: those that went wrong, and those that were "
-            "right and went wrong at a larger budget, before others, spread over levels and problems."
+            f"{shown:,} of the run's {all:,} problems and samples: those that went wrong, and those that "
+            "were right and went wrong at a larger budget, before others, spread over levels and problems."
         )
     return Section(
         "samples",
@@ -227,8 +221,7 @@ def _account(summary: Summary) -> Section:
         "cost",
         "Cost",
         "What it took",
-        tables=[cost_table(summary), account_table(summary)],
-        open=True,
+        shown=[cost_table(summary), account_table(summary)],
     )
 
 
@@ -236,4 +229,4 @@ def _failures(summary: Summary) -> Section | None:
     tables = [failure_table(summary), missing_table(summary)]
     if not any(table.rows for table in tables):
         return None
-    return Section("failures", "Failures", "What is missing", tables=tables, open=True)
+    return Section("failures", "Failures", "What is missing", shown=tables)

@@ -11,8 +11,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser = commands.add_parser(
         "report",
         help="recompute a run's report from its store",
-        description="Recompute summary.json, report.md, report.html and curve.png from the store of a run, and "
-        "print the curve. Nothing is drawn anew.",
+        description="Recompute summary.json, report.md, report.html and curve.png from the store of a run, "
+        "and print the curve. Nothing is drawn anew.",
     )
     parser.add_argument("directory", type=Path, metavar="RUN", help="run directory")
     parser.add_argument(
@@ -43,9 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from evals.report import as_json, markdown, write_report
 
     if options.samples_in_page < 0:
-        return fail(
-            f"--samples-in-page: {options.samples_in_page} is negative; give 0 or more", WRONG_USAGE
-        )
+        return fail(f"--samples-in-page: {options.samples_in_page} is negative; give 0 or more", WRONG_USAGE)
     try:
         summary = write_report(options.directory, options.grader, options.out, options.samples_in_page)
     except ValueError as error:

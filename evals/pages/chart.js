@@ -79,6 +79,7 @@ function drawLines(spec, width, choose) {
   const height = spec.height ?? (spec.small ? 130 : Math.max(240, Math.min(380, width * 0.46)));
   const margin = spec.small ? { top: 8, right: 10, bottom: 22, left: 34 } : { top: 10, right: 18, bottom: 44, left: 52 };
   const size = spec.small ? 10 : 12;
+  margin.right = Math.max(margin.right, spec.x.ticks.at(-1)[1].length * size * 0.3 + 2);
   const places = spec.x.at;
   const all = [...places.filter(known), ...spec.x.ticks.map(([at]) => at)];
   const x = linear([Math.min(...all), Math.max(...all)], [margin.left + (spec.small ? 4 : 14), width - margin.right]);

@@ -3,7 +3,7 @@
 const RUN_LOOKS = ["all", "cut", "maj", "pass", "off"];
 
 function comparedAxis(data) {
-  return { title: "thinking budget", at: data.places, ticks: data.budgets.map((budget, i) => [data.places[i], budgetName(budget)]) };
+  return askedAxis({ axis: data.axis, places: data.places, points: data.budgets.map((budget) => ({ budget })) });
 }
 
 function comparedCurvesFigure(host, data) {

@@ -9,8 +9,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -37,7 +37,7 @@ _SCRIPTS = (
 class Section:
     """A part of a page: prose, figures by the names `main.js` knows, and tables.
 
-    figures: each a name and the attributes of its element. open: whether its tables are shown unasked.
+    figures: each a name and the attributes of its element. shown: tables in view; tables: those folded away.
     """
 
     id: str
@@ -45,8 +45,8 @@ class Section:
     title: str
     text: str = ""
     figures: Sequence[tuple[str, dict[str, str]]] = ()
-    tables: Sequence[Table] = field(default=())
-    open: bool = False
+    shown: Sequence[Table] = ()
+    tables: Sequence[Table] = ()
 
 
 def document(
@@ -77,26 +77,32 @@ def json_block(data: Any) -> str:
 
 
 def _section(section: Section) -> str:
-    figures = "".join(
-        f'<div data-figure="{name}"{"".join(f' {key}="{_text(value)}"' for key, value in attributes.items())}>'
-        "</div>\n"
-        for name, attributes in section.figures
-    )
+    figures = "".join(_figure(name, attributes) for name, attributes in section.figures)
     text = f"<p>{_text(section.text)}</p>\n" if section.text else ""
+    title = f"{section.id}-title"
     return (
-        f'<section id="{section.id}" aria-labelledby="{section.id}-title">\n'
-        f'<h2 id="{section.id}-title">{_text(section.title)}</h2>\n{text}{figures}{_tables(section)}</section>'
+        f'<section id="{section.id}" aria-labelledby="{title}">\n<h2 id="{title}">{_text(section.title)}</h2>\n'
+        f"{text}{figures}{_shown(section)}{_folded(section)}</section>"
     )
 
 
-def _tables(section: Section) -> str:
+def _figure(name: str, attributes: Mapping[str, str]) -> str:
+    written = "".join(f' {key}="{_text(value)}"' for key, value in attributes.items())
+    return f'<div data-figure="{name}"{written}></div>\n'
+
+
+def _shown(section: Section) -> str:
+    tables = [table for table in section.shown if table.rows]
+    return f'<div class="tables">{"".join(map(_table, tables))}</div>\n' if tables else ""
+
+
+def _folded(section: Section) -> str:
     tables = [table for table in section.tables if table.rows]
     if not tables:
         return ""
     names = ", ".join(table.title[0].lower() + table.title[1:] for table in tables)
-    summary = f"<summary>Numbers: {_text(names)}</summary>"
     body = "\n".join(map(_table, tables))
-    return f"<details{' open' if section.open else ''}>{summary}\n{body}</details>\n"
+    return f'<details><summary>Tables: {_text(names)}</summary>\n<div class="tables">{body}</div></details>\n'
 
 
 def _table(table: Table) -> str:

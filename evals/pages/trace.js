@@ -19,7 +19,7 @@ function readSample(reader, data, entry, start, told) {
   ].filter(known).join(" · ");
   reader.replaceChildren(
     el("h3", {}, entry.id), el("p", { class: "facts" }, facts, facts ? " · " : "", "right answer: ", el("strong", {}, entry.gold)),
-    entry.question ? el("div", { class: "question" }, entry.question) : null,
+    ...(entry.question ? [el("div", { class: "question" }, entry.question)] : []),
     answers, line, text, reading,
   );
   let drawn = null;
@@ -59,7 +59,7 @@ function readSample(reader, data, entry, start, told) {
 }
 
 function answerTable(entry, chosen, pick) {
-  const head = ["budget", "thinking", "ended by", "answer", "verdict"].map((name) => el("th", { scope: "col" }, name));
+  const head = ["budget", "thinking", "ended by", "answer", "verdict"].map((name) => el("th", { scope: "col", class: name === "thinking" ? "number" : null }, name));
   const rows = entry.replies.map((reply, i) => {
     const button = el("button", { type: "button", "aria-pressed": String(i === chosen), onclick: () => pick(i) }, budgetName(reply.budget));
     const verdict = el("td", { class: reply.right ? "right" : "wrong" }, `${reply.right ? "✓" : "✗"} ${reply.verdict === "equal" ? "right" : reply.verdict === "different" ? "wrong" : reply.verdict}`);

@@ -21,13 +21,14 @@ from evals.tables.replies import (
     verdict_table,
     vote_table,
 )
-from evals.tables.table import Table, clean, escape_markdown, markdown, plain
+from evals.tables.table import Table, budget_name, clean, escape_markdown, markdown, plain
 
 __all__ = [
     "SOURCES",
     "Table",
     "account_table",
     "breakdown_table",
+    "budget_name",
     "calibration_table",
     "clean",
     "control_table",

@@ -63,8 +63,8 @@ def interval_table(summary: Summary) -> Table:
     ]
     return Table(
         "Intervals",
-        "At 95 %. Pointwise: other problems like these, one budget at a time. Band: the whole curve lies inside. "
-        "Decoding: other replies to these same problems. Missing: replies not drawn yet.",
+        "At 95 %. Pointwise: other problems like these, one budget at a time. Band: the whole curve lies "
+        "inside. Decoding: other replies to these same problems. Missing: replies not drawn yet.",
         ["budget", "problems", "samples", "accuracy %", "pointwise", "band", "decoding", "missing"],
         rows,
     )

@@ -35,9 +35,9 @@ def ending_table(summary: Summary) -> Table:
     ]
     return Table(
         "How thinking ended",
-        "Shares in %. Natural: the model closed its thinking. Forced: the budget did. Escaped: of the forced, "
-        "those that went on reasoning in the answer. Censored: max_tokens ran out while thinking. Ended: the "
-        "reply ended by itself; boxed: with a boxed answer.",
+        "Shares in %. Natural: the model closed its thinking. Forced: the budget did. Escaped: of the "
+        "forced, those that went on reasoning in the answer. Censored: max_tokens ran out while "
+        "thinking. Ended: the reply ended by itself; boxed: with a boxed answer.",
         ["budget", *SHARES, "ended", "ended, boxed"],
         rows,
     )
@@ -196,13 +196,14 @@ def crosscheck_table(summary: Summary) -> Table:
                 "-" if difference is None else f"{100 * difference['mean']:+.1f}",
                 "-" if difference is None else bounds(difference["low"], difference["high"], "+"),
                 "-" if point["p_holm"] is None else f"{point['p_holm']:.3f}",
-                percent(point["identical"]),
-                percent(point["alike"]),
+                count(point["identical"]),
+                count(point["alike"]),
             ]
         )
     return Table(
         "Forked against direct",
-        "The same points drawn both ways, in %. Identical: token for token; alike: equal answers.",
+        "Accuracy of the same points drawn both ways, in %, and direct less forked in points. Identical: "
+        "replies that are the same token for token; alike: with equal answers.",
         ["budget", "n", "forked", "direct", "difference", "95 %", "p, Holm", "identical", "alike"],
         rows,
     )

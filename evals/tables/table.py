@@ -59,7 +59,9 @@ def escape_markdown(text: str) -> str:
 
 def clean(text: str) -> str:
     """`text` on one line: no control characters a terminal would obey, no surrogates UTF-8 cannot write."""
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Cf") else c for c in _on_one_line(text))
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in ("Cc", "Cs", "Cf") else c for c in _on_one_line(text)
+    )
 
 
 def _on_one_line(text: str) -> str:
