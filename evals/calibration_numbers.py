@@ -10,7 +10,10 @@ Replies without an answer have no confidence and are left out.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from evals import stats
 from evals.outcomes import Outcome
@@ -47,39 +50,25 @@ def _vote_shares(replies: Sequence[Outcome]) -> Graded:
 
 def _numbers(rows: Graded) -> dict[str, Any]:
     questions = [question for question, _, _ in rows]
-    confidence = [value for _, value, _ in rows]
-    correct = [right for _, _, right in rows]
-    brier = stats.brier(confidence, correct, BINS)
-    discrimination = stats.auroc(confidence, correct, questions)
-    temperature = stats.fit_temperature(confidence, correct)
+    confidence = np.array([value for _, value, _ in rows])
+    correct = np.array([right for _, _, right in rows], dtype=float)
+    score = stats.brier(confidence, correct, BINS)
+    assert score is not None
+    order = stats.auroc(confidence, correct, questions)
+    tempered = stats.cross_fitted_confidence(confidence, correct, questions)
+    bins = stats.calibration_bins(confidence, correct, BINS, "width", questions)
     return {
         "n": len(rows),
         "ece": stats.expected_calibration_error(confidence, correct, BINS, "width"),
         "ece_mass": stats.expected_calibration_error(confidence, correct, BINS, "mass"),
-        "noise_floor": stats.noise_floor(confidence, BINS, "width", FLOOR_DRAWS, 0),
-        "noise_floor_mass": stats.noise_floor(confidence, BINS, "mass", FLOOR_DRAWS, 0),
-        "brier": brier.score,
-        "reliability": brier.reliability,
-        "resolution": brier.resolution,
-        "uncertainty": brier.uncertainty,
-        "within_bin": brier.within_bin,
-        "auroc": None if discrimination is None else discrimination.mean,
-        "auroc_low": None if discrimination is None else discrimination.low,
-        "auroc_high": None if discrimination is None else discrimination.high,
-        "temperature": temperature,
-        "ece_tempered": stats.cross_fitted_ece(confidence, correct, questions, BINS),
-        "bins": [_bin(row) for row in stats.calibration_bins(confidence, correct, BINS, "width")],
-    }
-
-
-def _bin(row: Any) -> dict[str, Any]:
-    low, high = stats.wilson_interval(row.accuracy * row.n, row.n)
-    return {
-        "low": row.low,
-        "high": row.high,
-        "n": row.n,
-        "confidence": row.confidence,
-        "accuracy": row.accuracy,
-        "accuracy_low": low,
-        "accuracy_high": high,
+        "noise_floor": stats.noise_floor(confidence, BINS, "width", FLOOR_DRAWS),
+        "noise_floor_mass": stats.noise_floor(confidence, BINS, "mass", FLOOR_DRAWS),
+        "brier": score.score,
+        **{name: getattr(score, name) for name in ("reliability", "resolution", "uncertainty", "within_bin")},
+        "auroc": None if order is None else order.mean,
+        "auroc_low": None if order is None else order.low,
+        "auroc_high": None if order is None else order.high,
+        "temperature": stats.fit_temperature(confidence, correct),
+        "ece_tempered": stats.expected_calibration_error(tempered, correct, BINS, "width"),
+        "bins": [asdict(row) for row in bins],
     }

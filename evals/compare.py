@@ -17,7 +17,7 @@ from evals.budgets import Budget, axis_of, sort_budgets
 from evals.compare_warnings import warnings
 from evals.curve_numbers import SCALE, token_axis
 from evals.outcomes import outcomes
-from evals.points import clusters, interval
+from evals.points import accuracy_of, interval
 from evals.replies import read_run
 from evals.verdicts import curve_verdict
 
@@ -60,12 +60,13 @@ def compare(directories: Sequence[Path], grader: str = "thinkdial") -> dict[str,
     """
     if len(directories) < 2:
         raise ValueError(f"runs: {len(directories)} given; give two or more run directories")
-    runs = [measure(directory, name, grader) for directory, name in zip(directories, _names(directories), strict=True)]
+    names = _names(directories)
+    runs = [measure(directory, name, grader) for directory, name in zip(directories, names, strict=True)]
     _check_axes(runs)
     pairs = [_pair(a, b) for a, b in combinations(runs, 2)]
     _adjust([point for pair in pairs for point in pair["points"]])
     for pair in pairs:
-        pair["verdict"] = curve_verdict(pair["a"], pair["b"], pair["points"], pair["area"], pair["mde"], ALPHA)
+        pair["verdict"] = curve_verdict(pair["a"], pair["b"], pair["points"], pair["area"], ALPHA)
     return {
         "format": 1,
         "grader": grader,
@@ -111,11 +112,7 @@ def _run(run: Measured) -> dict[str, Any]:
     points = []
     for budget in run.budgets:
         groups = {problem: ones for (problem, at), ones in run.values.items() if at == budget}
-        estimate = stats.clustered_proportion(groups)
-        row = interval(estimate) or dict.fromkeys(("n", "mean", "low", "high"))
-        points.append(
-            {"budget": budget, "n": row["n"] or 0, "accuracy": row["mean"], "low": row["low"], "high": row["high"]}
-        )
+        points.append({"budget": budget, **accuracy_of(groups)})
     settings = run.manifest["settings"]
     return {
         "name": run.name,
@@ -149,12 +146,12 @@ def _pair(a: Measured, b: Measured) -> dict[str, Any]:
     first, second = _matrix(a, shared, budgets), _matrix(b, shared, budgets)
     both = ~np.isnan(first) & ~np.isnan(second)
     columns = [i for i in range(len(budgets)) if both[:, i].any()]
-    change = np.where(both, second - first, np.nan)
-    low, high = _band(change[:, columns])
+    first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)
+    bands = stats.difference_bands(first[:, columns], second[:, columns])
     points = []
     for place, column in enumerate(columns):
         rows = [shared[i] for i in np.flatnonzero(both[:, column])]
-        points.append(_point(a, b, budgets[column], rows, low[place], high[place]))
+        points.append(_point(a, b, budgets[column], rows, bands.band_low[place], bands.band_high[place]))
     return {
         "a": a.name,
         "b": b.name,
@@ -167,19 +164,13 @@ def _pair(a: Measured, b: Measured) -> dict[str, Any]:
 
 def _matrix(run: Measured, problems: Sequence[str], budgets: Sequence[Budget]) -> np.ndarray:
     return np.array(
-        [[_mean(run.values.get((problem, budget))) for budget in budgets] for problem in problems], dtype=float
+        [[_mean(run.values.get((problem, budget))) for budget in budgets] for problem in problems],
+        dtype=float,
     )
 
 
 def _mean(ones: Sequence[float] | None) -> float:
     return float(np.mean(ones)) if ones else float("nan")
-
-
-def _band(change: np.ndarray) -> tuple[list[float | None], list[float | None]]:
-    if change.shape[0] < 2 or change.shape[1] == 0:
-        return [None] * change.shape[1], [None] * change.shape[1]
-    found = stats.curve_bands(change)
-    return [float(v) for v in found.simultaneous_low], [float(v) for v in found.simultaneous_high]
 
 
 def _point(
@@ -216,16 +207,10 @@ def _area(first: np.ndarray, second: np.ndarray, budgets: Sequence[Budget]) -> d
     if len(columns) < 2:
         return None
     grid = [budgets[i] for i in columns]
-    rows = ~np.isnan(first[:, columns] + second[:, columns]).any(axis=1)
-    if rows.sum() < 2:
-        return None
-    found = stats.area_difference(first[np.ix_(rows, columns)], second[np.ix_(rows, columns)], token_axis(grid))
-    return {**(interval(found) or {}), "scale": SCALE, "grid": grid}
+    found = interval(stats.area_difference(first[:, columns], second[:, columns], token_axis(grid)))
+    return None if found is None else {**found, "scale": SCALE, "grid": grid}
 
 
 def _smallest(values: Sequence[float | None]) -> float | None:
     """The smallest difference that some budget of the pair could have shown."""
     return min((value for value in values if value is not None), default=None)
-
-
-__all__ = ["Measured", "clusters", "compare", "measure"]

@@ -38,7 +38,8 @@ def _problems(first: Described, second: Described) -> list[str]:
         )
     if len(shared) < max(len(left), len(right)):
         found.append(
-            f"{a} has {len(left)} problems and {b} {len(right)}; they are compared on the {len(shared)} in common"
+            f"{a} has {len(left)} problems and {b} {len(right)}; "
+            f"they are compared on the {len(shared)} in common"
         )
     budgets = (one["plan"]["budgets"], two["plan"]["budgets"])
     lone = [str(x) for x in [*budgets[0], *budgets[1]] if (x in budgets[0]) != (x in budgets[1])]
@@ -62,7 +63,9 @@ def _settings(first: Described, second: Described) -> list[str]:
     stops = [(s.get("thinking_format") or {}).get("stop_ids") for s in (left, right)]
     if stops[0] != stops[1]:
         texts = [(s.get("thinking_format") or {}).get("stop_text") for s in (left, right)]
-        found.append(f"{a} and {b} end thinking with different early-stop texts: {texts[0]!r} and {texts[1]!r}")
+        found.append(
+            f"{a} and {b} end thinking with different early-stop texts: {texts[0]!r} and {texts[1]!r}"
+        )
     return found
 
 

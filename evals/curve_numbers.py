@@ -1,6 +1,7 @@
 """The numbers of a whole curve: bands, area, peak, reach, overthinking, and changes between budgets."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from evals.points import clusters, interval
 
 SHARES = (0.9, 0.95, 0.99)
 """Shares of the peak accuracy whose budget is told."""
-SCALE = "log2(1 + tokens)"
+SCALE = "log2(tokens), thinking off one doubling below the smallest budget"
 
 
 def matrix_of(
@@ -40,8 +41,8 @@ def bands(by_budget: Mapping[Budget, Sequence[Outcome]]) -> dict[Budget, tuple[f
     if matrix.shape[0] < 2:
         return {budget: (None, None) for budget in by_budget}
     found = stats.curve_bands(matrix)
-    edges = zip(found.simultaneous_low, found.simultaneous_high, strict=True)
-    known = {budget: (float(low), float(high)) for budget, (low, high) in zip(have, edges, strict=True)}
+    edges = zip(found.band_low, found.band_high, strict=True)
+    known = dict(zip(have, edges, strict=True))
     return {budget: known.get(budget, (None, None)) for budget in by_budget}
 
 
@@ -54,7 +55,7 @@ def curve(by_budget: Mapping[Budget, Sequence[Outcome]]) -> dict[str, Any]:
     """Area, peak, reach, overthinking and flip rate.
 
     The area is taken over the budgets that are numbers, on the scale told; "max" has no place on it. Flip
-    rate: share of steps from one budget to the next at which a sample turns from right to wrong or back.
+    rate: share of samples that are right at one budget and wrong at a larger one.
     """
     have = measured(by_budget)
     budgets, matrix = list(have), matrix_of(have)
@@ -65,16 +66,7 @@ def curve(by_budget: Mapping[Budget, Sequence[Outcome]]) -> dict[str, Any]:
     return {
         "area": area(have),
         "peak": {"budget": budgets[best], "accuracy": float(means[best])},
-        "reach": [
-            {
-                "share": row.share,
-                **{
-                    name: None if getattr(row, name) is None else budgets[getattr(row, name)]
-                    for name in ("budget", "low", "high")
-                },
-            }
-            for row in stats.reach(matrix, SHARES)
-        ],
+        "reach": [asdict(row) for row in stats.reach(matrix, budgets, SHARES) if row is not None],
         "overthinking": interval(stats.overthinking(matrix)),
         "flip_rate": flip_rate(have),
     }
@@ -82,7 +74,7 @@ def curve(by_budget: Mapping[Budget, Sequence[Outcome]]) -> dict[str, Any]:
 
 def area(by_budget: Mapping[Budget, Sequence[Outcome]]) -> dict[str, Any] | None:
     """Mean accuracy over the token budgets on a log scale, with its interval; None below two of them."""
-    grid = {b: replies for b, replies in by_budget.items() if isinstance(b, int)}
+    grid: dict[Budget, Sequence[Outcome]] = {b: r for b, r in by_budget.items() if isinstance(b, int)}
     if len(grid) < 2:
         return None
     found = interval(stats.area_estimate(matrix_of(grid), token_axis(list(grid))))

@@ -14,7 +14,7 @@ from evals.token_entropy import EntropyTally
 
 
 def entropy(budget: Budget, replies: Sequence[Outcome], tally: EntropyTally) -> dict[str, Any] | None:
-    """Answer entropy, mean over problems with a t interval, and token entropy; None where both are unknown.
+    """Answer entropy, mean over problems with its interval, and token entropy; None where both are unknown.
 
     Answer entropy needs two answers of a problem; replies without one are not counted.
     """
@@ -22,8 +22,10 @@ def entropy(budget: Budget, replies: Sequence[Outcome], tally: EntropyTally) -> 
     for outcome in replies:
         if outcome.group is not None:
             groups.setdefault(outcome.problem, []).append(outcome.group)
-    values = [stats.answer_entropy(group) for _, group in sorted(groups.items()) if len(group) > 1]
-    answers = stats.mean_estimate(values)
+    several = [group for _, group in sorted(groups.items()) if len(group) > 1]
+    answers = stats.mean_entropy(
+        [stats.answer_entropy(group) for group in several], max(map(len, several), default=0)
+    )
     tokens = tally.at(budget)
     if answers is None and tokens is None:
         return None

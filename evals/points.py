@@ -23,7 +23,12 @@ def clusters(replies: Iterable[Outcome]) -> dict[str, list[float]]:
 
 def accuracy(replies: Iterable[Outcome]) -> dict[str, Any]:
     """n, accuracy and its clustered Wilson interval; null without replies."""
-    estimate = stats.clustered_proportion(clusters(replies))
+    return accuracy_of(clusters(replies))
+
+
+def accuracy_of(groups: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """`accuracy` of ones and zeros that are grouped already."""
+    estimate = stats.clustered_proportion(groups)
     if estimate is None:
         return {"n": 0, "accuracy": None, "low": None, "high": None}
     return {"n": estimate.n, "accuracy": estimate.mean, "low": estimate.low, "high": estimate.high}
@@ -151,12 +156,7 @@ def control(budget: Budget, replies: Sequence[Outcome]) -> dict[str, Any] | None
     used = [o.thinking_tokens for o in replies if o.thinking_tokens is not None]
     if not isinstance(budget, int) or budget == 0 or not used:
         return None
-    found = stats.control_error([budget] * len(used), used)
-    return {
-        "asked": budget,
-        "mean_used": fmean(used),
-        "max_used": max(used),
-        "over_share": found.over_share,
-        "mean_error": found.mean_error,
-        "mean_relative_error": found.mean_relative_error,
-    }
+    found = stats.control_error(budget, used)
+    assert found is not None
+    names = ("asked", "mean_used", "max_used", "over_share", "mean_error", "mean_relative_error")
+    return {name: getattr(found, name) for name in names}

@@ -82,10 +82,10 @@ class EntropyTally:
         logprobs = record.logprobs
         if record.kind not in ("trace", "direct") or logprobs is None or logprobs.entropy is None:
             return
-        thinking = self._thinking(record)
-        entropy = np.array([logprobs.entropy[i] for i in thinking], dtype=float)
+        inside = self._thinking(record)
+        entropy = np.array(logprobs.entropy, dtype=float)[: len(inside)][inside]
         rest = logprobs.rest or [0.0] * len(logprobs.entropy)
-        others = np.array([rest[i] for i in thinking], dtype=float)
+        others = np.array(rest, dtype=float)[: len(inside)][inside]
         known = ~np.isnan(entropy)
         entropy, others = entropy[known], np.nan_to_num(others[known])
         if record.kind == "direct":
@@ -114,11 +114,10 @@ class EntropyTally:
         threshold = self._threshold()
         return [sums.result(threshold) for sums in self._parts]
 
-    @property
     def forking_threshold(self) -> float | None:
-        """The entropy, in nats, from which on a token is a forking one; None without tokens."""
-        threshold = self._threshold()
-        return threshold * WIDTH if threshold else None
+        """Entropy in nats from which on a token is a forking one, to a bin's width; None without any."""
+        known = self._between + list(self._direct.values())
+        return self._threshold() * WIDTH if any(sums.tokens for sums in known) else None
 
     def _threshold(self) -> int:
         """The bin above which the fifth of all counted tokens with the highest entropy lies."""
@@ -129,22 +128,19 @@ class EntropyTally:
         enough = np.flatnonzero(above >= FORKING_SHARE * total.tokens)
         return int(enough[-1]) if total.tokens else 0
 
-    def _thinking(self, record: Record) -> Sequence[int]:
-        """Indices of the thinking tokens of a reply in its log probabilities."""
+    def _thinking(self, record: Record) -> np.ndarray:
+        """Which of the tokens that a reply has log probabilities of are thinking: after an open tag."""
         assert record.logprobs is not None
+        pieces = record.logprobs.pieces
         if record.token_ids is not None and self._format:
-            tokens: Sequence[Any] = record.token_ids
-            opening, closing = self._format["open_id"], self._format["close_id"]
+            tokens = np.array(record.token_ids[: len(pieces)])
+            opens, closes = tokens == self._format["open_id"], tokens == self._format["close_id"]
         else:
-            tokens = record.logprobs.pieces
             opening, closing = self._format.get("open", "<think>"), self._format.get("close", "</think>")
-        found = []
-        thinking = self._format.get("opened_by") == "template"
-        for index, token in enumerate(tokens[: len(record.logprobs.pieces)]):
-            if token == closing:
-                thinking = False
-            elif token == opening:
-                thinking = True
-            elif thinking:
-                found.append(index)
-        return found
+            opens = np.array([piece.strip() == opening for piece in pieces])
+            closes = np.array([piece.strip() == closing for piece in pieces])
+        tags = opens | closes
+        last = np.maximum.accumulate(np.where(tags, np.arange(len(tags)), -1))
+        started = self._format.get("opened_by") == "template"
+        inside: np.ndarray = np.where(last >= 0, opens[last], started) & ~tags
+        return inside

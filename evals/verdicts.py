@@ -11,12 +11,11 @@ def curve_verdict(
     b: str,
     points: Sequence[dict[str, Any]],
     area: dict[str, Any] | None,
-    mde: float | None,
     alpha: float = 0.05,
 ) -> str:
     """Where b is better or worse than a (Holm's p below `alpha`), and where no difference is shown.
 
-    >>> curve_verdict("A", "B", [], None, None)
+    >>> curve_verdict("A", "B", [], None)
     'nothing to compare'
     """
     if not points:
@@ -37,10 +36,13 @@ def curve_verdict(
         if shown:
             text += f", where {_range(shown)} points could have been shown"
         parts.append(text)
-    if area is not None and area.get("mean") is not None:
+    if area is not None:
+        words = "better" if area["mean"] > 0 else "worse" if area["mean"] < 0 else "apart"
         low, high = 100 * area["low"], 100 * area["high"]
+        clear = "" if low > 0 or high < 0 else ", which may be noise"
         parts.append(
-            f"over the whole curve {b} is {100 * area['mean']:+.1f} points [{low:+.1f}, {high:+.1f}] from {a}"
+            f"over the token budgets together {b} is {abs(100 * area['mean']):.1f} points {words} "
+            f"(95 %: {low:+.1f} to {high:+.1f}{clear})"
         )
     return "; ".join(parts)
 
@@ -74,7 +76,7 @@ def budget_ranges(budgets: Sequence[Budget], chosen: Sequence[int]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """"a", "a and b", "a, b and c"."""
+    """ "a", "a and b", "a, b and c"."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 

@@ -103,9 +103,8 @@ def write_simulation(directory: Path, simulation: Simulation) -> int:
 
 def simulate(simulation: Simulation) -> Iterator[Record]:
     """The records of the run, problem by problem."""
-    rng = np.random.default_rng(simulation.seed)
     for q in range(simulation.problems):
-        problem = _Problem(simulation, q, rng)
+        problem = _Problem(simulation, q)
         for sample in range(simulation.samples):
             yield from problem.replies(sample)
 
@@ -117,8 +116,11 @@ def _set(simulation: Simulation, q: int) -> str:
 class _Problem:
     """One problem: its difficulty, and its replies."""
 
-    def __init__(self, simulation: Simulation, q: int, rng: np.random.Generator) -> None:
-        self._simulation, self._rng = simulation, rng
+    def __init__(self, simulation: Simulation, q: int) -> None:
+        self._simulation = simulation
+        self._rng = np.random.default_rng([simulation.seed, q])
+        # The problem is the same in every run: another seed draws other replies to it.
+        rng = np.random.default_rng(q)
         self.level = 1 + q // len(simulation.sets) % 3
         self._name = f"{_set(simulation, q)}/{q}"
         self._subject = SUBJECTS[int(rng.integers(3))]
