@@ -101,7 +101,7 @@ class _Encoder:
         first = replies[0]
         traces: list[dict[str, Any]] = []
         places: dict[str, int] = {}
-        rows = []
+        rows: list[dict[str, Any]] = []
         gold = ""
         for outcome in replies:
             record = read_record_at(self._run.directory, outcome.offset)
