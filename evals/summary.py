@@ -17,7 +17,7 @@ from evals.grading import Verdict
 from evals.outcomes import Outcome, outcomes
 from evals.presets import is_greedy
 from evals.records import Failure, Record
-from evals.statistics import Estimate, clustered_proportion, paired_difference
+from evals.stats import Estimate, clustered_proportion, paired_difference
 from evals.store import read_manifest, read_records
 
 SUMMARY = "summary.json"

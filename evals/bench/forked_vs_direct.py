@@ -17,7 +17,7 @@ from evals.budgets import Budget, parse_budgets
 from evals.outcomes import Outcome, outcomes
 from evals.presets import sampling
 from evals.settings import Mode, SweepSettings
-from evals.statistics import Estimate, paired_difference
+from evals.stats import Estimate, paired_difference
 from evals.store import read_records
 from evals.summary import summarise
 from evals.sweep import run_sweep

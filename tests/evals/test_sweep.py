@@ -240,10 +240,10 @@ def test_refused_requests_are_told_and_asked_again(
     arguments += ["--base-url", server.base_url, "--out", str(tmp_path / "run")]
     for _ in range(2):
         assert main(arguments) == 1
-        assert "2 requests were refused; the first: problem long" in capsys.readouterr().out
+        assert "2 requests were refused; the first: problem problems/long" in capsys.readouterr().out
     summary = summarise(tmp_path / "run")
     assert [point["missing"] for point in summary["points"]] == [1, 1, 1]
-    assert summary["failed"]["incomplete_problems"] == ["long"]
+    assert summary["failed"]["incomplete_problems"] == ["problems/long"]
 
 
 def test_model_and_mode_must_fit_the_server(
