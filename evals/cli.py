@@ -8,9 +8,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from evals.commands import contamination, import_runs, lm_eval, problems, report, sweep
+from evals.commands import (
+    compare,
+    contamination,
+    import_runs,
+    lm_eval,
+    problems,
+    profile,
+    report,
+    sweep,
+)
 
-_COMMANDS = (sweep, report, problems, contamination, lm_eval, import_runs)
+_COMMANDS = (sweep, report, compare, profile, problems, contamination, lm_eval, import_runs)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """

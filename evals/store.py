@@ -67,6 +67,20 @@ def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]
     return records, {key: failure for key, failure in failures.items() if key not in records}
 
 
+def stream_records(directory: Path) -> Iterator[tuple[int, Record | Failure]]:
+    """`iter_rows`, each with the byte its line starts at."""
+    return ((offset, row) for row, offset in _rows(directory / SAMPLES))
+
+
+def read_record_at(directory: Path, offset: int) -> Record:
+    """The record whose line starts at a byte that `stream_records` told."""
+    with (directory / SAMPLES).open("rb") as file:
+        file.seek(offset)
+        record = _parse(file.readline())
+    assert isinstance(record, Record)
+    return record
+
+
 def _rows(path: Path) -> Iterator[tuple[Record | Failure, int]]:
     """Every row with its offset in the file."""
     if not path.is_file():

@@ -16,9 +16,9 @@ from pathlib import Path
 from evals.budgets import Budget, parse_budgets
 from evals.outcomes import Outcome, outcomes
 from evals.presets import sampling
+from evals.replies import read_run
 from evals.settings import Mode, SweepSettings
 from evals.stats import Estimate, paired_difference
-from evals.store import read_records
 from evals.summary import summarise
 from evals.sweep import run_sweep
 
@@ -54,10 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sampling=sampling(options.sampling),
             )
             run_sweep(settings, base_url, model)
-            records, _ = read_records(out)
-            found[mode] = {
-                (o.problem, o.budget): o for o in outcomes(records, budgets, settings.sampling.greedy)
-            }
+            found[mode] = {(o.problem, o.budget): o for o in outcomes(read_run(out))}
             tokens[mode] = summarise(out)["totals"]["all_generated_tokens"]
     agree = True
     print(f"{'budget':>8}  {'forked':>7}  {'direct':>7}  {'difference (points)':>22}  graded alike")

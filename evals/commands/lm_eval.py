@@ -118,4 +118,4 @@ def run(options: argparse.Namespace) -> int:
     print(result_table(results))
     print(options.out / RESULTS)
     missing = sum(point["missing"] for point in results["points"])
-    return write(options.out, failed=missing > 0)
+    return write(options.out, failed=missing > 0, grader="upstream")

@@ -61,7 +61,8 @@ def _rows(name: str, entry: HubSet, copy: Path | None) -> Iterator[Mapping[str, 
 
     for config in entry.configs:
         if copy is not None:
-            yield from datasets.load_dataset(str(copy), config, split=entry.split)
+            # Streamed, as the cache of `datasets` tells two folders of one name apart by that name only.
+            yield from datasets.load_dataset(str(copy), config, split=entry.split, streaming=True)
             continue
         with _no_waiting_when_offline():
             try:
