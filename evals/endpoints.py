@@ -44,6 +44,7 @@ class _Server:
     client: AsyncClient
     in_flight: int = 0
     failures: int = 0
+    rests_until: float = 0.0
     left: bool = False
 
 
@@ -108,7 +109,7 @@ class Endpoints:
                     raise
                 delay = _delay(attempt, error)
             else:
-                server.failures = 0
+                server.failures, server.rests_until = 0, 0.0
                 return Answered(reply, server.base_url, attempt, time.monotonic() - started)
             finally:
                 server.in_flight -= 1
@@ -122,14 +123,17 @@ class Endpoints:
         return [server for server in self._servers if not server.left]
 
     def _choose(self, prefer: str | None, avoid: _Server | None) -> _Server:
+        now = time.monotonic()
         present = self._present()
         for server in present:
-            if server.base_url == prefer and server is not avoid:
+            if server.base_url == prefer and server is not avoid and server.rests_until <= now:
                 return server
-        return min(present, key=lambda server: (server is avoid, server.failures > 0, server.in_flight))
+        return min(present, key=lambda server: (server is avoid, server.rests_until > now, server.in_flight))
 
     def _note_failure(self, server: _Server) -> None:
         server.failures += 1
+        # Failing is quick, so that a failing server would always be the least busy.
+        server.rests_until = time.monotonic() + FIRST_DELAY * 2**server.failures
         if server.failures >= PATIENCE and not server.left and len(self._present()) > 1:
             server.left = True
             self.left.append(server.base_url)

@@ -20,12 +20,13 @@ class Progress:
         total: int,
         done: int,
         endpoints: Endpoints,
-        stream: TextIO = sys.stderr,
+        stream: TextIO | None = None,
         seconds: float = 10.0,
     ) -> None:
         self._total, self._done, self._resumed = total, done, done
         self._endpoints = endpoints
-        self._stream, self._terminal = stream, stream.isatty()
+        self._stream = stream or sys.stderr
+        self._terminal = self._stream.isatty()
         self._interval = 0.1 if self._terminal else seconds
         self._started = time.monotonic()
         self._shown = self._started

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
 
-from evals.stats.proportions import Estimate, normal_quantile, wilson_limits
+from evals.stats.proportions import Estimate, normal_quantile, two_sided, wilson_limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,14 @@ def auroc(
 ) -> Estimate | None:
     """P(score of a right answer > that of a wrong one) + P(equal)/2, with an interval clustered by question.
 
-    The variance sums each question's structural components, `C/(C-1) * sum_q (sum_i (V_i - A)/M + sum_j
-    (W_j - A)/N)^2` over its right answers i of M and wrong answers j of N, where V_i is the share of wrong
-    answers below answer i and W_j that of right answers above j (Obuchowski 1997, Biometrics 53, from DeLong
-    1988). The limits are Wilson's at the effective size A (1 - A)/variance, at most three times the number of
-    questions with the rarer outcome (Newcombe 2006, Statistics in Medicine 25, compares score-like limits of
-    this area). `score` may be any number, not only a probability; without `questions` each sample is one.
-    None without a right and a wrong answer.
+    The variance is the delete-one-question jackknife's (Arvesen 1969, Annals of Mathematical Statistics 40),
+    which allows for samples of one question being alike and for questions that hold many of the rarer
+    outcome. The limits are Wilson's at the effective size A (1 - A)/variance, scaled by the squared ratio of
+    the normal to Student's quantile with C - 1 degrees of freedom for C questions; at most three times the
+    rarer outcome's samples, about what independent samples give; and the number of questions with the rarer
+    outcome where right and wrong separate perfectly and the variance is 0. (Newcombe 2006, Statistics in
+    Medicine 25, finds score-like limits best for this area.) `score` may be any number, not only a
+    probability; without `questions` each sample is one. None without a right and a wrong answer.
     """
     s, y = np.asarray(score, dtype=float), np.asarray(correct, dtype=float)
     if s.ndim != 1 or s.shape != y.shape or bool(np.isnan(s).any()) or not bool(np.isin(y, (0, 1)).all()):
@@ -51,17 +53,14 @@ def auroc(
         return None
     number = {label: i for i, label in enumerate(dict.fromkeys(labels))}
     question = np.array([number[label] for label in labels])
-    component = np.where(y == 1, _share_below(s, wrong), 1 - _share_below(s, right))
-    area = float(component[y == 1].mean())
-    scaled = (component - area) / np.where(y == 1, right.size, wrong.size)
     clusters = len(number)
-    influence = np.bincount(question, weights=scaled, minlength=clusters)
-    variance = clusters / max(clusters - 1, 1) * float((influence**2).sum())
-    rarer = min(len(np.unique(question[y == 1])), len(np.unique(question[y == 0])))
-    size = float(rarer)
+    area, variance = _jackknife(s, y, question, right, wrong)
+    size = float(min(len(np.unique(question[y == 1])), len(np.unique(question[y == 0]))))
+    z = normal_quantile(confidence)
     if variance > 0 and 0 < area < 1:
-        size = min(area * (1 - area) / variance, 3.0 * rarer)
-    low, high = wilson_limits(area, size, size, normal_quantile(confidence))
+        ratio = z / float(stdtrit(clusters - 1, two_sided(confidence)))
+        size = min(area * (1 - area) / variance * ratio**2, 3.0 * min(right.size, wrong.size))
+    low, high = wilson_limits(area, size, size, z)
     se = math.sqrt(variance) if clusters > 1 else None
     return Estimate(len(s), clusters, area, se, float(low), float(high))
 
@@ -89,6 +88,33 @@ def risk_coverage(score: ArrayLike, correct: ArrayLike) -> RiskCoverage | None:
     return RiskCoverage(
         (taken[ends] / n).tolist(), (expected[ends] / taken[ends]).tolist(), area, max(0.0, area - best)
     )
+
+
+def _jackknife(
+    s: NDArray[np.float64],
+    y: NDArray[np.float64],
+    question: NDArray[np.intp],
+    right: NDArray[np.float64],
+    wrong: NDArray[np.float64],
+) -> tuple[float, float]:
+    """The area and its jackknife variance over questions; `right` and `wrong` are the sorted scores."""
+    wins = np.where(y == 1, _share_below(s, wrong) * wrong.size, (1 - _share_below(s, right)) * right.size)
+    total = float(wins[y == 1].sum())
+    area = total / (right.size * wrong.size)
+    rights, wrongs = np.bincount(question, weights=y), np.bincount(question, weights=1 - y)
+    # Pairs within a question are counted in its right and in its wrong answers.
+    both = np.zeros(len(rights))
+    order = np.argsort(question, kind="stable")
+    bounds = np.append(0, np.cumsum(np.bincount(question)))
+    for index in np.flatnonzero((rights > 0) & (wrongs > 0)):
+        members = order[bounds[index] : bounds[index + 1]]
+        here, there = s[members[y[members] == 1]], np.sort(s[members[y[members] == 0]])
+        both[index] = float(_share_below(here, there).sum()) * there.size
+    pairs = (right.size - rights) * (wrong.size - wrongs)
+    remaining = total - np.bincount(question, weights=wins) + both
+    left_out = np.divide(remaining, pairs, out=np.full(len(pairs), area), where=pairs > 0)
+    count = len(left_out)
+    return area, float((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
 
 
 def _share_below(values: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
