@@ -23,19 +23,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.bench.hostile import hostile_pairs
-from evals.grading import Grade, grade
-from evals.grading.exact import grade_exactly
-from evals.grading.math_verify import grade_with_math_verify
+from evals.grading import Grade, grade, grade_many
 
 Grader = Callable[[str, str], Grade]
 GRADERS: dict[str, Grader] = {
     "thinkdial": grade,
-    "math-verify": grade_with_math_verify,
-    "exact": grade_exactly,
+    "math-verify": lambda gold, response: grade_many([(gold, response)], "math-verify")[0],
+    "exact": lambda gold, response: grade_many([(gold, response)], "exact")[0],
 }
 HANG_SECONDS = 2.0
 # Settled by computer algebra only, so that it starts a worker.
-_FIRST = ("\\sin^2 x + \\cos^2 x + y", r"\boxed{1 + y}")
+_FIRST = (r"\sin^2 x + \\cos^2 x + y", r"\boxed{1 + y}")
 _SHOWN = 160
 
 
@@ -120,9 +118,7 @@ def _rows(path: Path) -> Iterable[dict[str, object]]:
             yield json.loads(line)
 
 
-def _measure(
-    title: str, cases: Sequence[Case], grader: Grader, show: bool, names: Sequence[str] = ()
-) -> int:
+def _measure(title: str, cases: Sequence[Case], grader: Grader, show: bool, names: Sequence[str] = ()) -> int:
     """Grade the cases and print what came of it; returns how many took over HANG_SECONDS."""
     graded = []
     for case in cases:
@@ -155,7 +151,10 @@ def _print_line(source: str, items: Sequence[Graded]) -> None:
     times = sorted(item.seconds * 1e3 for item in items)
     p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
     print(f"{source:<22} {len(items):>6} {right:>8} {false_positives:>4} {false_negatives:>4}", end=" ")
-    print(f"{statistics.median(times):>9.3f} {statistics.fmean(times):>8.2f} {p99:>8.1f} {times[-1]:>8.1f}", end=" ")
+    print(
+        f"{statistics.median(times):>9.3f} {statistics.fmean(times):>8.2f} {p99:>8.1f} {times[-1]:>8.1f}",
+        end=" ",
+    )
     print(f"{sum(item.seconds > HANG_SECONDS for item in items):>5}")
 
 

@@ -182,7 +182,7 @@ CODE = {
     "eval of eval": "eval('eval(\"open(\\'FILE\\',\\'w\\')\")')",
     "sympify": "sympify(\"open('FILE','w')\")",
     "parse_expr": "sympy.parsing.sympy_parser.parse_expr(\"open('FILE','w')\")",
-    "lambdify": 'lambdify([], "open(\'FILE\',\'w\')")()',
+    "lambdify": "lambdify([], \"open('FILE','w')\")()",
     "Symbol": "Symbol('x').__class__.__init__.__globals__['__builtins__']['open']('FILE','w')",
     "Function": "Function(\"open('FILE','w')\")(x)",
     "in LaTeX": r"\text{__import__('os').system('touch FILE')}",
@@ -200,7 +200,7 @@ CODE = {
     "yaml": "!!python/object/apply:os.system ['touch FILE']",
     "pickle": "cos\nsystem\n(S'touch FILE'\ntR.",
     "decorator": "@exec\ndef f(): open('FILE','w')",
-    "matrix string": "Matrix('open(\"FILE\",\"w\")')",
+    "matrix string": 'Matrix(\'open("FILE","w")\')',
 }
 GROUPS = {
     "towers": TOWERS,

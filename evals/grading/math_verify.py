@@ -13,15 +13,13 @@ _SECONDS = 15.0
 _MEMORY_BYTES = 1 << 32
 
 
-def grade_with_math_verify(gold: str, response: str) -> Grade:
+def grade(gold: str, response: str) -> Grade:
     """The grade that math-verify gives, its verdicts in our words. Raises ValueError if it is not installed."""
     if importlib.util.find_spec("math_verify") is None:
         raise ValueError(
             "grader: 'math-verify' is not installed; give another, or pip install 'thinkdial[math-verify]'"
         )
-    cage = shared_cage(
-        "evals.grading.math_verify_worker:check", seconds=_SECONDS, memory_bytes=_MEMORY_BYTES
-    )
+    cage = shared_cage("evals.grading.math_verify_worker:check", seconds=_SECONDS, memory_bytes=_MEMORY_BYTES)
     result = cage.call(gold, response)
     if result.outcome is not Outcome.DONE:
         return Grade(correct=False, answer=None, verdict=Verdict.LIMIT, method="math-verify")
