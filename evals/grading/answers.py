@@ -6,7 +6,7 @@ from functools import lru_cache
 from evals.grading.atoms import AtomParser
 from evals.grading.options import GradingOptions, ParseError
 from evals.grading.tokens import Token, spell, tokenise
-from evals.grading.tree import Node, node, number, symbol
+from evals.grading.tree import Node, node, number, symbol, symbols
 
 _RELATIONS = {
     "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "equiv": "==", "cong": "==",
@@ -14,6 +14,8 @@ _RELATIONS = {
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
+_LEADS = frozenset("only about approximately exactly around answer therefore thus so hence".split())
+_TURNING = ("no", "all", "any", "odd", "even", "most", "least", "less", "more", "undefined", "never")  # turn the meaning
 _MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
 _ROWS = frozenset(["cases", "aligned", "align", "align*", "gathered", "gather", "gather*", "split", "equation*"])
 _WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
@@ -26,7 +28,7 @@ class AnswerParser(AtomParser):
 
     def whole(self) -> Node:
         """The whole text as one answer."""
-        while self.sees("text") and self.peek(1) is not None and self.leads():
+        while self.leads():
             self.at += 1
         found = self.items()
         while self.sees("op", ".", ",", ";", ":", "'"):
@@ -36,9 +38,14 @@ class AnswerParser(AtomParser):
         return found
 
     def leads(self) -> bool:
-        """Whether a text token is a lead-in, as in "The area is" 5, rather than an answer."""
+        """Whether words before an answer stand here, as in "only" 5 or "The area is" 5."""
         token = self.peek()
-        return token is not None and token.text.rstrip().endswith((":", "=", " is", " are"))
+        if token is None or self.peek(1) is None:
+            return False
+        text = token.text.lower()
+        if token.kind == "text":
+            return not any(word in text for word in _TURNING)
+        return token.kind == "word" and text in _LEADS
 
     def items(self, *closers: str) -> Node:
         """Clauses joined by commas, semicolons, "and" or "or", up to a closer, which is left."""
@@ -78,7 +85,8 @@ class AnswerParser(AtomParser):
 
     def clause(self) -> Node:
         """An expression, or a chain of relations between expressions."""
-        sides = [self.operand()]
+        self.skip_label()
+        sides = [self.function_head() or self.operand()]
         operators: list[str] = []
         while (token := self.peek()) is not None and token.text in _RELATIONS and token.kind in ("op", "cmd"):
             self.at += 1
@@ -93,12 +101,31 @@ class AnswerParser(AtomParser):
             return node("congruence", sides[-1], modulus)
         if operators and operators[-1] == "in":
             return node("member", sides[-2], sides[-1])
-        while operators and operators[-1] in ("~", "==") and len(sides) > 2:
+        while operators and operators[-1] in ("~", "==") and (len(sides) > 2 or not symbols(sides[0])):
             operators.pop()
             sides.pop()
         if not operators:
             return sides[0]
         return node("relation", *sides, name=" ".join("=" if each in ("~", "==") else each for each in operators))
+
+    def skip_label(self) -> None:
+        """Step over "Paolo:" or "Case 1:" before a value."""
+        for length in (1, 2, 3):
+            if self.sees("op", ":", offset=length):
+                words = self.tokens[self.at : self.at + length]
+                if words[0].kind in ("text", "word") and len(words[0].text) > 1 and self.peek(length + 1) is not None:
+                    self.at += length + 1
+                return
+
+    def function_head(self) -> Node | None:
+        """x(t) before an equals sign is a function's value, whatever the letter."""
+        shape = [(token.kind, token.text) for token in self.tokens[self.at : self.at + 5]]
+        if len(shape) < 5 or shape[1] != ("op", "(") or shape[3:] != [("op", ")"), ("op", "=")]:
+            return None
+        if shape[0][0] != "word" or len(shape[0][1]) > 1 or shape[2][0] != "word" or len(shape[2][1]) > 1:
+            return None
+        self.at += 4
+        return node("call", symbol(shape[2][1]), name="function " + shape[0][1])
 
     def modulus(self) -> Node | None:
         if self.sees("cmd", "pmod", "bmod", "mod") or self.sees("word", "mod"):
@@ -192,7 +219,7 @@ class AnswerParser(AtomParser):
             inner = self.set_items("}")
             self.at -= 1
         elif inner.kind == "list":
-            inner = node("set", *inner.args)
+            inner = node("set", *inner.args, name="plain")
         self.expect("op", "}")
         self.bars = bars
         self.nesting -= 1

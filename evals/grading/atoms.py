@@ -12,6 +12,11 @@ _IGNORED = frozenset(["angle", "measuredangle", "therefore", "because", "triangl
 _ACCENTS = frozenset(
     ["vec", "hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "mathring", "overline"]
 )
+_STRUCTURAL = frozenset(
+    ["rangle", "rset", "rfloor", "rceil", "le", "ge", "ne", "approx", "equiv", "in", "notin", "cup", "cap", "mid", "to"]
+    + ["implies", "pmod", "bmod", "mod", "choose", "setminus", "pm", "mp", "int", "lim", "sim", "cong", "subset", "iff"]
+    + ["subseteq", "partial", "over", "perp", "parallel", "forall", "exists"]
+)
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _PREFIXES = sorted((name for name in FUNCTIONS if len(name) > 1), key=len, reverse=True)
 _TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
@@ -142,6 +147,8 @@ class AtomParser(ExpressionParser):
             return self.bracketed()
         if name.startswith("set ") or name == "emptyset":
             return symbol(name)
+        if len(name) > 1 and name.isalpha() and name not in _STRUCTURAL:
+            return symbol("\\" + name)  # a sign of the problem's own
         raise ParseError(f"\\{name} is not read")
 
     def argument(self) -> Node:

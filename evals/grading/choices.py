@@ -29,4 +29,7 @@ def _choice(text: str) -> tuple[str, str] | None:
     match = _CHOICE.fullmatch(text)
     if match is None:
         return None
-    return (match[1] or match[2]).upper(), match[3].strip(" $.{}\\")
+    rest = match[3].strip(" $.{}\\:")
+    if rest and not (match[1] or text[match.start(3) - 1] in " .):}" and not rest[0] in "+-*/^_=<>(|"):
+        return None
+    return (match[1] or match[2]).upper(), rest

@@ -16,6 +16,7 @@ from evals.grading.tree import Node, is_scalar, negative, node, rebuild, symbol,
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "subset": "superset"}
 _MAX_ITEMS = 200
+_PARAMETERS = frozenset(["k", "n", "m", "l", "ell", "t", "s", "j", "c", "C", "K", "N"])
 
 
 class Comparison:
@@ -27,7 +28,8 @@ class Comparison:
 
     def answers(self, first: Node, second: Node) -> bool:
         """Whether two whole answers are equal."""
-        return self.same(_signs_written_out(first), _signs_written_out(second))
+        first, second = _signs_written_out(first), _signs_written_out(second)
+        return self.same(first, _with_parameter_of(first, second))
 
     def same(self, first: Node, second: Node) -> bool:
         if first == second:
@@ -76,7 +78,7 @@ class Comparison:
         if "tuple" in kinds:
             bare = first if first.kind == "tuple" else second
             other = second if first.kind == "tuple" else first
-            if other.kind == "set":
+            if other.kind == "set" and not other.name:
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
                 return self.ordered(bare.args, tuple(_right_side(part) for part in other.args)) or self.as_sets(
@@ -251,6 +253,16 @@ def _bare(item: Node) -> Node:
     return item
 
 
+def _with_parameter_of(first: Node, second: Node) -> Node:
+    """`second` with its free parameter named as in `first`: pi/6 + 2 pi n and pi/6 + 2 pi k are one family."""
+    names = symbols(first), symbols(second)
+    old, fresh = names[1] - names[0], names[0] - names[1]
+    if len(old) != 1 or len(fresh) != 1 or not old <= _PARAMETERS or not fresh <= _PARAMETERS:
+        return second
+    (name,), renamed = old, symbol(next(iter(fresh)))
+    return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
+
+
 def _is_condition(item: Node) -> bool:
     if item.kind != "member":
         return False
@@ -269,7 +281,7 @@ def _right_side(item: Node) -> Node:
     for label, value in ((item.args[0], item.args[-1]), (item.args[-1], item.args[0])):
         if _is_label(label) and not (label.kind == "symbol" and label.name in symbols(value)):
             return value
-    if len(item.args) > 2 or (is_scalar(item.args[0]) and not symbols(item.args[-1]) and symbols(item.args[0])):
+    if len(item.args) > 2:
         return item.args[-1]
     return item
 
@@ -279,6 +291,8 @@ def _is_label(item: Node) -> bool:
         return True
     if item.kind == "multiply":  # AB, S_ABC: letters side by side
         return all(part.kind == "symbol" and part.name.isupper() for part in item.args)
+    if item.kind in ("tuple", "ratio"):
+        return all(_is_label(part) for part in item.args)
     if item.kind == "call" and item.name in ("abs", "det", "deg", "Pr", "min", "max"):
         return all(_is_label(part) for part in item.args)
     return item.kind == "call" and item.name.startswith("function ")

@@ -10,7 +10,7 @@ from evals.grading.answers import readings
 from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
-from evals.grading.extract import after_thinking, expected_answer, final_answer
+from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
 from evals.grading.tree import Node, is_scalar
@@ -31,7 +31,12 @@ def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade
     answer = final_answer(response)
     if answer is None:
         return Grade(False, None, Verdict.NO_ANSWER)
-    verdict, method = compare(expected_answer(gold), answer, options)
+    expected = expected_answer(gold)
+    verdict, method = compare(expected, answer, options)
+    if verdict is not Verdict.EQUAL:  # a short reply may be the answer as a whole: odd $n$
+        whole = bare_answer(after_thinking(response) or "")
+        if whole is not None and "boxed" not in whole and compare(expected, whole, options)[0] is Verdict.EQUAL:
+            return Grade(True, whole, Verdict.EQUAL, "typed")
     return Grade(verdict is Verdict.EQUAL, answer, verdict, method)
 
 
@@ -47,7 +52,10 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
         return Verdict.EQUAL, "exact"
     numbers = plain_number(a), plain_number(b)
     if numbers[0] is not None and numbers[1] is not None:
-        return (Verdict.EQUAL if numbers[0] == numbers[1] else Verdict.DIFFERENT), "number"
+        if numbers[0] == numbers[1]:
+            return Verdict.EQUAL, "number"
+        if ("." in a) == ("." in b):  # otherwise one may be the other rounded
+            return Verdict.DIFFERENT, "number"
     try:
         left, right = readings(a, options), readings(b, options)
         comparison = Comparison(options)

@@ -86,11 +86,11 @@ def _operation(item: Node) -> list[Interval] | None:
 def _relation(item: Node) -> list[Interval] | None:
     """x < 3, 1 < x <= 2, x != 0, with one lone variable and constants."""
     sides, operators = list(item.args), item.name.split()
-    places = [index for index, side in enumerate(sides) if side.kind == "symbol"]
+    places = [index for index, side in enumerate(sides) if symbols(side)]
     if len(places) != 1 or len(sides) > 3 or any(operator not in _FLIPPED for operator in operators):
         return None
     place, total = places[0], [_everything()]
-    if any(symbols(side) for index, side in enumerate(sides) if index != place):
+    if not (sides[place].kind == "symbol" or sides[place].name.startswith("function ")):
         return None
     for index, side in enumerate(sides):
         if index == place:

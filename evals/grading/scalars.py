@@ -9,6 +9,7 @@ from evals.grading.options import GradingOptions
 from evals.grading.tree import Node, constant, node, number, symbols, walk
 from evals.grading.units import measure
 
+_FLOAT_DIGITS = 12  # a decimal this long is a computer's, whose last place may be off by one
 _SINGLE_LETTER_UNITS = frozenset("mgshLJNWVAK")
 
 
@@ -124,22 +125,27 @@ def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
 
 
 def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
-    """Whether one is a decimal, written with enough digits, to which the other (no decimal) rounds."""
+    """Whether one is a decimal, written with enough digits, to which the other (no decimal) rounds or is cut."""
     if not options.rounded_digits:
         return False
     for one, other in ((first, second), (second, first)):
-        if one.kind != "decimal" or one.number is None or any(part.kind == "decimal" for part in walk(other)) or symbols(other):
+        if one.kind != "decimal" or one.number is None or any(part.kind == "decimal" for part in walk(other)):
             continue
         exact = rational(other)
-        if exact is not None and (exact.denominator == 1 or other.kind == "number"):
-            continue
         text = one.name.removesuffix("...").removeprefix("-")
-        places = len(text.partition(".")[2])
-        if len(text.replace(".", "").lstrip("0")) < options.rounded_digits or "e" in text.lower():
+        digits = len(text.replace(".", "").lstrip("0"))
+        if symbols(other) or (exact is not None and exact.denominator == 1):
+            continue
+        if digits < options.rounded_digits or "e" in text.lower():
             continue
         value = exact if exact is not None else _fraction(probe.real_value(other))
-        slack = (Fraction(1) if one.name.endswith("...") else Fraction(1, 2)) / 10**places
-        if value is not None and abs(value - one.number) <= slack:
+        if value is None:
+            continue
+        last_place = Fraction(1, 10 ** len(text.partition(".")[2]))
+        error = abs(value) - abs(one.number)
+        rounded = abs(value - one.number) <= last_place / 2
+        cut = 0 <= error < last_place and abs(value - one.number) < last_place
+        if rounded or (cut and digits > options.rounded_digits) or (digits >= _FLOAT_DIGITS and abs(error) <= last_place):
             return True
     return False
 

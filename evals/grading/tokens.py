@@ -45,8 +45,22 @@ _LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
 _HALF = re.compile("(?<=[0-9])(?=[½⅓⅔¼¾⅕⅛])")
 
 _DEGREE = re.compile(r"\^\s*+(?:\\circ(?![A-Za-z])|\{\s*+\\circ\s*+\}|\\degree(?![A-Za-z])|o(?![A-Za-z0-9]))")
-_SEPARATOR = re.compile(r"(?<=[0-9])(?:\{\s?,\s?\}|\\,|\\!,|,\\!|\{\\,\}|\{,\\!\}|\\ |\\;|~)(?=[0-9]{3}(?![0-9]))")
+_SEPARATOR = re.compile(r"(?<=[0-9])(?:\s?\{\s?,\s?\}|\\,|\\!,|,\\!\s?|\{\\,\}|\{,\\!\}|\\ |\\;|~)(?=[0-9]{3}(?![0-9]))")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,^_}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/\\])")
+_ORDINAL = re.compile(
+    r"(?<=[0-9])\s*+(?:\^\s*+)?\{?\s*+(?:\\(?:text|mathrm|textsuperscript|rm|mbox)\s*+\{?)?\s*+(?:st|nd|rd|th)\b(?![A-Za-z])\s*+\}{0,2}"
+)
+# Text that went through an escape too many (\\frac) or too few (a form feed and "rac").
+_DOUBLED = re.compile(
+    r"(?<!\\)\\\\(?=(?:[dtc]?frac|sqrt|left|right|begin|end|pi|text|boxed|cdot|times|infty|pm|cup|cap|in|leq?|geq?|neq?"
+    r"|circ|theta|alpha|beta|sin|cos|tan|ln|log|quad|mathrm|mathbb|bigg?|binom|overline|angle)(?![a-z]))"
+)
+_LOST_ESCAPE = re.compile(
+    r"\x0c(?=rac|orall)|\x08(?=oxed|egin|eta|inom|ar\b)|\t(?=ext|imes|an\b|heta|frac|au\b|o\b)|\r(?=ight|ho\b)|\x0b(?=ec|ert)"
+    r"|\n(?=eq\b|e\b|u\b)"
+)
+_LOST_LETTERS = {"\x0c": "\\f", "\x08": "\\b", "\t": "\\t", "\r": "\\r", "\x0b": "\\v", "\n": "\\n"}
+_GLUED_SPACE = re.compile(r"\\(q?quad)(?=[A-Za-z])")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*+\.")
 
 _TOKEN = re.compile(
@@ -89,6 +103,7 @@ _SAME_AS = {
 _OPERATORS = frozenset("* / < > % [ ] ( ) : ... | || deg ' &".split())
 _OP_SPELLINGS = {"==": "=", "**": "^", "<>": "ne", "!=": "ne", "<=": "le", ">=": "ge", "=>": "implies", "->": "to"}
 _CONNECTIVES = {"and": "and", "or": "or", "land": "and", "lor": "or"}
+_FUNCTION_NAMES = frozenset("sin cos tan cot sec csc log ln exp arcsin arccos arctan gcd lcm max min".split())
 _NUMERIC_TEXT = re.compile(r"[-+0-9.,/ ]*[0-9][-+0-9.,/ ]*|\(?[-+]?[0-9]+(?:, ?[-+]?[0-9]+)*\)?")
 
 
@@ -100,6 +115,13 @@ class Token(NamedTuple):
     spaced: bool
 
 
+def repair(text: str) -> str:
+    """`text` with LaTeX commands as they were before an escape too many or too few."""
+    if _DOUBLED.search(text):
+        text = _DOUBLED.sub(r"\\", text).replace("\\\\\\\\", "\\\\")
+    return _LOST_ESCAPE.sub(lambda lost: _LOST_LETTERS[lost.group()], text)
+
+
 def spell(text: str) -> str:
     """`text` with Unicode signs, raised and lowered digits, degrees and thousands written as LaTeX does."""
     if not text.isascii():
@@ -107,7 +129,10 @@ def spell(text: str) -> str:
         text = _RAISED_RUN.sub(lambda run: "^{" + run.group().translate(_RAISED) + "}", text)
         text = _LOWERED_RUN.sub(lambda run: "_{" + run.group().translate(_LOWERED) + "}", text)
         text = text.translate(_UNICODE)
+    if "\\" in text or "\x0c" in text:
+        text = _GLUED_SPACE.sub(r"\\\1 ", repair(text))
     text = _DEGREE.sub(r"\\degree ", text)
+    text = _ORDINAL.sub(" ", text)
     text = _NULL_DELIMITER.sub(" ", text)
     text = _SEPARATOR.sub("", text)
     return _SPACED_THOUSANDS.sub(lambda run: run.group().replace(" ", ""), text)
@@ -187,7 +212,7 @@ def _add_text(tokens: list[Token], content: str, spaced: bool, command: str) -> 
         tokens.append(Token("op", words.lower(), spaced))
     elif words in (",", ";"):
         tokens.append(Token("op", words, spaced))
-    elif (len(words) == 1 and words.isalpha() and command in ("mathrm", "rm")) or command.startswith("operator"):
+    elif (len(words) == 1 and words.isalpha() and command in ("mathrm", "rm")) or command.startswith("operator") or words in _FUNCTION_NAMES:
         tokens.append(Token("word", words, spaced))
     elif _NUMERIC_TEXT.fullmatch(words) or ("\\" in words and words.count("{") == words.count("}")):
         if len(tokens) > MAX_TOKENS or len(words) > MAX_CHARACTERS or words.count("\\text") > 3:
