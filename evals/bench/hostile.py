@@ -212,13 +212,15 @@ GROUPS = {
     "code": CODE,
 }
 # How an input meets the grader: as the answer, as the gold, as both (which must not make it slow to compare),
-# as a gold and a slightly different answer, and as a reply without a box.
+# as a gold and a slightly different answer, and as a reply's text, stated, or before its box.
 PLACINGS: dict[str, Callable[[str], tuple[str, str]]] = {
     "answer": lambda text: ("1", rf"\boxed{{{text}}}"),
     "gold": lambda text: (text, r"\boxed{1}"),
     "both": lambda text: (text, rf"\boxed{{{text}}}"),
     "differently": lambda text: (f"{text} + 0 + 1", rf"\boxed{{1 + {text}}}"),
-    "unboxed": lambda text: ("1", f"The answer is ${text}$"),
+    "bare": lambda text: ("1", text),
+    "before the box": lambda text: ("1", rf"{text} \boxed{{1}}"),
+    "stated": lambda text: ("1", f"The answer is ${text}$"),
 }
 
 

@@ -66,6 +66,15 @@ def test_what_takes_too_long_is_killed(cage: Cage, what: str) -> None:
     assert time.monotonic() - start < GRACE
 
 
+def test_a_call_may_have_less_time() -> None:
+    with Cage(ACT, seconds=0.3) as cage:
+        assert cage.call("echo", 1, seconds=60).value == 1
+        for seconds, least, most in ((0.05, 0.05, 0.25), (60, 0.3, 0.3 + GRACE)):
+            start = time.monotonic()
+            assert cage.call("sleep", 60, seconds=seconds).outcome is Outcome.TIMEOUT
+            assert least <= time.monotonic() - start < most
+
+
 @pytest.mark.parametrize(("what", "size"), [("hog", MEMORY * 2), ("hog in C", MEMORY * 16)])
 def test_memory_is_limited(cage: Cage, what: str, size: int) -> None:
     assert cage.call(what, size).outcome is Outcome.MEMORY

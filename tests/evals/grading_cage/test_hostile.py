@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evals.bench.hostile import GROUPS, PLACINGS, hostile_pairs
-from evals.grading import Verdict, final_answer, grade
+from evals.grading import Verdict, grade
 
 LIMIT_SECONDS = 2.0
 _MEMORY_KIB = 1 << 20
@@ -31,12 +31,3 @@ def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: 
         assert seconds < LIMIT_SECONDS, f"{name}: {seconds:.1f} s"
         assert not sentinel.exists(), f"{name} was run"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < _MEMORY_KIB, "memory is not held"
-
-
-def test_code_is_not_an_answer_to_nothing(tmp_path: Path) -> None:
-    """Extraction alone runs nothing either."""
-    sentinel = tmp_path / "run"
-    for _, gold, response in hostile_pairs(sentinel):
-        final_answer(response)
-        final_answer(gold)
-    assert not sentinel.exists()
