@@ -11,7 +11,7 @@ MAX_NESTING = 40  # brackets within brackets: about ten Python frames each
 
 FUNCTIONS = {
     **{name: name for name in ("sin cos tan cot sec csc sinh cosh tanh coth exp log ln lg min max gcd lcm abs").split()},
-    **{name: name for name in ("floor ceil det arg Re Im sgn deg dim ker Pr").split()},
+    **{name: name for name in ("floor ceil cis det arg Re Im sgn deg dim ker Pr").split()},
     **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
     **{f"a{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
     **{"cosec": "csc", "ceiling": "ceil", "sign": "sgn", "binomial": "binom", "factorial": "factorial"},

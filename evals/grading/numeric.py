@@ -176,6 +176,8 @@ class Evaluator:
                 return mp.im(first)
             case "arg", 1:
                 return mp.arg(first)
+            case "cis", 1 if abs(first) < _MAX_TRIGONOMETRIC and mp.im(first) == 0:
+                return mp.expj(first)
             case "sgn", 1:
                 return mp.sign(first)
             case "factorial", 1:

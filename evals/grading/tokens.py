@@ -67,7 +67,7 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+|~)
     |\\begin\s*\{(?P<begin>[A-Za-z]+\*?)\}|\\end\s*\{(?P<end>[A-Za-z]+\*?)\}
     |\\(?P<cmd>[A-Za-z]+\*?|.)
-    |(?P<num>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|\.[0-9]+|[0-9]+\.(?![0-9]))
+    |(?P<num>[0-9]+\.(?=\s*\\(?:overline|bar|dot)\b)|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|\.[0-9]+)
     |(?P<word>[A-Za-z]+)
     |(?P<op><=|>=|!=|==|<>|=>|->|\*\*|\.\.\.+|[-+*/^_=<>()\[\]{},;:.!|%&'"$?@\#`])
     |(?P<other>[^\s\\])""",
@@ -103,7 +103,7 @@ _SAME_AS = {
 _OPERATORS = frozenset("* / < > % [ ] ( ) : ... | || deg ' &".split())
 _OP_SPELLINGS = {"==": "=", "**": "^", "<>": "ne", "!=": "ne", "<=": "le", ">=": "ge", "=>": "implies", "->": "to"}
 _CONNECTIVES = {"and": "and", "or": "or", "land": "and", "lor": "or"}
-_FUNCTION_NAMES = frozenset("sin cos tan cot sec csc log ln exp arcsin arccos arctan gcd lcm max min".split())
+_FUNCTION_NAMES = frozenset("sin cos tan cot sec csc log ln exp arcsin arccos arctan gcd lcm max min cis".split())
 _NUMERIC_TEXT = re.compile(r"[-+0-9.,/ ]*[0-9][-+0-9.,/ ]*|\(?[-+]?[0-9]+(?:, ?[-+]?[0-9]+)*\)?")
 
 
