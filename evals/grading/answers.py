@@ -1,6 +1,7 @@
 """Whole answers from text: lists, sets, intervals, matrices, equations, inequalities, congruences, words."""
 
-from evals.grading.atoms import AtomParser, literal
+from evals.grading.atoms import literal
+from evals.grading.environments import EnvironmentParser
 from evals.grading.options import ParseError
 from evals.grading.tokens import Token
 from evals.grading.tree import Node, node, symbol, symbols
@@ -10,6 +11,7 @@ _RELATIONS = {
     "sim": "~", "in": "in", "notin": "notin", "subset": "subset", "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+_ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset("only about approximately exactly around answer therefore thus so hence".split())
 _TURNING = (
@@ -25,15 +27,9 @@ _TURNING = (
     "undefined",
     "never",
 )  # turn the meaning
-_MATRICES = frozenset(
-    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"]
-)
-_ROWS = frozenset(
-    ["cases", "aligned", "align", "align*", "gathered", "gather", "gather*", "split", "equation*"]
-)
 
 
-class AnswerParser(AtomParser):
+class AnswerParser(EnvironmentParser):
     """Adds collections and statements to expressions."""
 
     def whole(self) -> Node:
@@ -67,7 +63,7 @@ class AnswerParser(AtomParser):
                 joint = word if word in ("and", "or") else joint
             if self.closes(closers) or (self.sees("op", ".") and self.peek(1) is None):
                 break
-            if self.at_condition():
+            if self.at_condition() or (found and self.at_condition(_ANY)):
                 self.skip_condition(closers)
                 break
             found.append(self.clause())
@@ -81,13 +77,13 @@ class AnswerParser(AtomParser):
         token = self.peek()
         return token is None or (token.kind in ("op", "cmd") and token.text in closers)
 
-    def at_condition(self) -> bool:
+    def at_condition(self, openings: frozenset[str] = _CONDITIONS) -> bool:
         """Whether "for all n", "where k is an integer" and the like begin here."""
         token = self.peek()
         if token is None or token.kind not in ("text", "word"):
             return False
         words = token.text.strip(" ,(").split()
-        return bool(words) and words[0].lower() in _CONDITIONS
+        return bool(words) and words[0].lower() in openings
 
     def skip_condition(self, closers: tuple[str, ...]) -> None:
         while not self.closes(closers):
@@ -96,6 +92,7 @@ class AnswerParser(AtomParser):
     def clause(self) -> Node:
         """An expression, or a chain of relations between expressions."""
         self.skip_label()
+        self.takes("cmd", "approx")
         sides = [self.function_head() or self.operand()]
         operators: list[str] = []
         while (token := self.peek()) is not None and token.text in _RELATIONS and token.kind in ("op", "cmd"):
@@ -159,7 +156,7 @@ class AnswerParser(AtomParser):
 
     def operand(self) -> Node:
         """An expression, set operations between sets, or a ratio a : b."""
-        left = self.sum()
+        left = self.family() or self.sum()
         while True:
             token = self.peek()
             if token is not None and token.kind == "cmd" and token.text in _SET_OPERATIONS:
@@ -174,6 +171,16 @@ class AnswerParser(AtomParser):
                 left = node("ratio", *(left.args if left.kind == "ratio" else (left,)), right)
             else:
                 return left
+
+    def family(self) -> Node | None:
+        """\\bigcup_{k = ...}^{...} of a set that depends on k."""
+        if not self.sees("cmd", "cup") or not self.sees("op", "_", offset=1):
+            return None
+        self.at += 2
+        self.raw_script()
+        if self.takes("op", "^"):
+            self.raw_script()
+        return node("family", self.operand())
 
     def at_factor(self) -> bool:
         if (
@@ -196,7 +203,10 @@ class AnswerParser(AtomParser):
         opener = self.take()
         self.descend()
         bars, self.bars = self.bars, 0
-        if opener.text == "lset":
+        if opener.text == "lset" and self.sees("begin", "array", "aligned", "matrix"):
+            found = self.environment("cases")
+            self.takes("cmd", "rset")
+        elif opener.text == "lset":
             found = self.set_items("rset")
         elif opener.text == "langle":
             inner = self.items("rangle")
@@ -250,62 +260,9 @@ class AnswerParser(AtomParser):
         self.nesting -= 1
         return inner
 
-    def environment(self) -> Node:
-        """A matrix, or rows of statements."""
-        name = self.take().text
-        if name not in _MATRICES and name not in _ROWS:
-            raise ParseError(f"an environment {name}")
-        if name == "array" and self.sees("op", "{"):
-            self.raw_script()
-        self.descend()
-        rows: list[list[Node]] = [[]]
-        while not self.sees("end"):
-            if self.takes("op", "&"):
-                if name in _ROWS and name != "cases":
-                    self.continue_row(rows[-1])
-            elif self.takes("cmd", "\\"):
-                rows.append([])
-            elif name == "cases" and (self.sees("op", ",", ".") or self.at_condition()):
-                if not self.takes("op", ",", "."):
-                    rows[-1].append(self.condition())
-            elif name in _ROWS:
-                rows[-1].append(self.clause())
-                self.takes("op", ",", ".")
-            else:
-                rows[-1].append(self.sum())
-        self.at += 1
-        self.nesting -= 1
-        kept = [node("row", *row) for row in rows if row]
-        if not kept:
-            raise ParseError("an empty environment")
-        if name in _ROWS:
-            flat = [row.args[0] for row in kept]
-            return (
-                node("list", *flat, name="and") if name != "cases" or _plain(kept) else node("cases", *kept)
-            )
-        matrix = node("matrix", *kept)
-        return node("call", matrix, name="det") if name in ("vmatrix", "Vmatrix") else matrix
-
-    def condition(self) -> Node:
-        """if x > 0."""
-        token = self.take()
-        words = token.text.split(maxsplit=1)
-        if len(words) > 1:
-            return node("text", name=words[1].lower())
-        return self.items("&")
-
-    def continue_row(self, row: list[Node]) -> None:
-        """a &= b: joins what stands on both sides of the alignment mark."""
-        if row and self.peek() is not None and self.take().text == "=":
-            row[-1] = node("relation", row[-1], self.operand(), name="=")
-
 
 def _parts(inner: Node) -> tuple[Node, ...]:
     return inner.args if inner.kind == "list" and inner.name == "," else (inner,)
-
-
-def _plain(rows: list[Node]) -> bool:
-    return all(len(row.args) == 1 for row in rows)
 
 
 def unnested(tokens: list[Token]) -> list[Token]:

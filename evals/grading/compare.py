@@ -39,6 +39,8 @@ class Comparison:
         kinds = {first.kind, second.kind}
         if "text" in kinds:
             return self.words(first, second)
+        if "phrase" in kinds or "family" in kinds:
+            return first.kind == second.kind and self.ordered(first.args, second.args)
         if "congruence" in kinds:
             return self.congruences(first, second)
         if "cases" in kinds:

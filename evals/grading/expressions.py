@@ -154,7 +154,7 @@ class ExpressionParser:
         if token.kind == "op":
             if token.text in ("(", "["):
                 return token.text == "(" or not token.spaced or self.nesting > 0
-            return token.text == "..." or (token.text in ("|", "||") and self.bars == 0)
+            return token.text in ("...", "{") or (token.text in ("|", "||") and self.bars == 0)
         if token.kind == "word":
             return not is_separating_word(token.text)
         if token.kind == "cmd":

@@ -4,9 +4,11 @@ import re
 from functools import lru_cache
 
 from evals.grading.answers import AnswerParser, unnested
+from evals.grading.atoms import SHORT_WORDS
+from evals.grading.expressions import known_word
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
-from evals.grading.tokens import MAX_CHARACTERS, spell, tokenise
-from evals.grading.tree import Node, node, number
+from evals.grading.tokens import MAX_CHARACTERS, Token, spell, tokenise
+from evals.grading.tree import Node, constant, node, number, symbol
 
 _WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
 _LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
@@ -57,9 +59,42 @@ def _parsed(text: str, options: GradingOptions) -> Node:
             return node("text", name="")
         if tokens[0].kind == "text" and len(tokens) == 1:
             return words(tokens[0].text)
-        return AnswerParser(tokens, options).whole()
     except ParseError:
         return words(text)
+    try:
+        return AnswerParser(list(tokens), options).whole()
+    except ParseError:
+        return _phrase(tokens, options) or words(text)
+
+
+def _phrase(tokens: list[Token], options: GradingOptions) -> Node | None:
+    """Words and formulas in turn, as in "max at x = 7"; None where a formula cannot be read either."""
+    parts: list[Node] = []
+    run: list[Token] = []
+    for token in [*tokens, Token("text", "", False)]:
+        if token.kind == "text" or _is_prose(token):
+            if run:
+                try:
+                    parts.append(AnswerParser(run, options).whole())
+                except ParseError:
+                    return None
+            run = []
+            said = words(token.text)
+            if said.name:
+                parts.append(said)
+        elif run or token.text not in (",", ".", ";", ":"):
+            run.append(token)
+    spoken = [part for part in parts if part.kind == "text"]
+    return node("phrase", *parts) if spoken and len(spoken) < len(parts) else None
+
+
+def _is_prose(token: Token) -> bool:
+    return (
+        token.kind == "word"
+        and len(token.text) > 1
+        and not known_word(token.text)
+        and (len(token.text) > 3 or token.text.lower() in SHORT_WORDS)
+    )
 
 
 _NOT_WORDS = re.compile(r"[\\${}]|\s+|[.,;:!?\"'`*()]")
@@ -67,6 +102,13 @@ _COMMAND = re.compile(
     r"\\(?:text|mbox|textbf|textit|mathrm|textrm|mathbf|left|right|quad|qquad|operatorname)\b|\\[ ,;:!]"
 )
 _ARTICLES = frozenset(["the", "a", "an"])
+_MEANINGS = {
+    **dict.fromkeys(["all real numbers", "all reals", "real numbers", "all real x"], symbol("set R")),
+    **dict.fromkeys(["no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"]
+                    + ["there is no solution", "there are no solutions", "no such x"], symbol("emptyset")),
+    **dict.fromkeys(["does not exist", "dne", "undefined", "not defined"], node("text", name="undefined")),
+    "infinity": constant("oo"),
+}  # fmt: skip
 _SMALL_NUMBERS = {
     word: str(value)
     for value, word in enumerate(
@@ -83,6 +125,9 @@ def words(text: str) -> Node:
     ]
     if len(kept) == 1 and kept[0] in _SMALL_NUMBERS:
         return number(int(_SMALL_NUMBERS[kept[0]]))
+    meant = _MEANINGS.get(" ".join(kept))
+    if meant is not None:
+        return meant
     return node("text", name=" ".join(kept))
 
 

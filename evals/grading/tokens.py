@@ -67,13 +67,14 @@ _LOST_ESCAPE = re.compile(
 )
 _LOST_LETTERS = {"\x0c": "\\f", "\x08": "\\b", "\t": "\\t", "\r": "\\r", "\x0b": "\\v", "\n": "\\n"}
 _GLUED_SPACE = re.compile(r"\\(q?quad)(?=[A-Za-z])")
+_PRIMES = re.compile(r"\^\s*+\{?\s*+((?:\\prime\s*+)+)\}?")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*+\.")
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|~)
     |\\begin\s*\{(?P<begin>[A-Za-z]+\*?)\}|\\end\s*\{(?P<end>[A-Za-z]+\*?)\}
     |\\(?P<cmd>[A-Za-z]+\*?|.)
-    |(?P<num>[0-9]+\.(?=\s*\\(?:overline|bar|dot)\b)|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|\.[0-9]+)
+    |(?P<num>[0-9]+\.(?=\s*(?:\\(?:overline|bar|dot)\b|[-+*/^)]))|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|\.[0-9]+)
     |(?P<word>[A-Za-z]+)
     |(?P<op><=|>=|!=|==|<>|=>|->|\*\*|\.\.\.+|[-+*/^_=<>()\[\]{},;:.!|%&'"$?@\#`])
     |(?P<other>[^\s\\])""",
@@ -186,6 +187,7 @@ def spell(text: str) -> str:
         text = text.translate(_UNICODE)
     if "\\" in text or "\x0c" in text:
         text = _GLUED_SPACE.sub(r"\\\1 ", repair(text))
+    text = _PRIMES.sub(lambda marks: "'" * marks[1].count("prime"), text)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _ORDINAL.sub(" ", text)
     text = _NULL_DELIMITER.sub(" ", text)
