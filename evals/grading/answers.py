@@ -145,9 +145,7 @@ class AnswerParser(EnvironmentParser):
         if self.sees("cmd", "pmod", "bmod", "mod") or self.sees("word", "mod"):
             self.at += 1
             return self.sum()
-        if self.sees("op", "(") and (
-            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
-        ):
+        if self.at_bracketed_modulus():
             self.at += 2
             value = self.sum()
             self.expect("op", ")")
@@ -183,20 +181,23 @@ class AnswerParser(EnvironmentParser):
         return node("family", self.operand())
 
     def at_factor(self) -> bool:
-        if (
-            self.sees("word", "U", "u")
-            and self.at > 0
-            and self.tokens[self.at - 1].text in (")", "]", "rset")
-        ):
-            self.tokens[self.at] = self.tokens[self.at]._replace(kind="word", text="U")
+        if self.at >= self.count:
             return False
-        if self.sees("op", "(") and (
-            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
-        ):
+        token = self.tokens[self.at]
+        if token.text in ("U", "u") and self.at > 0 and self.tokens[self.at - 1].text in (")", "]", "rset"):
+            self.tokens[self.at] = token._replace(kind="word", text="U")
             return False
-        if self.at_condition():
+        if token.text == "(" and self.at_bracketed_modulus():
+            return False
+        if token.kind in ("text", "word") and self.at_condition():
             return False
         return super().at_factor()
+
+    def at_bracketed_modulus(self) -> bool:
+        """Whether (mod ...) begins here."""
+        return self.sees("op", "(") and (
+            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
+        )
 
     def bracketed(self) -> Node:
         """( ), [ ], { }, < >: grouping, a tuple, an interval or a set."""

@@ -26,6 +26,9 @@ CONSTANTS = {
     "Infinity": "oo",
     "Pi": "pi",
 }
+_SIGNS = frozenset(["+", "-", "pm", "mp"])
+_POSTFIX = frozenset(["^", "!", "%", "deg", "_", "'"])
+_MAX_POSTFIX = 50
 _STARTS = frozenset(
     [
         "frac",
@@ -51,6 +54,7 @@ class ExpressionParser:
 
     def __init__(self, tokens: list[Token], options: GradingOptions) -> None:
         self.tokens = tokens
+        self.count = len(tokens)
         self.options = options
         self.at = 0
         self.nesting = 0
@@ -60,11 +64,14 @@ class ExpressionParser:
 
     def peek(self, offset: int = 0) -> Token | None:
         index = self.at + offset
-        return self.tokens[index] if index < len(self.tokens) else None
+        return self.tokens[index] if index < self.count else None
 
     def sees(self, kind: str, *texts: str, offset: int = 0) -> bool:
-        token = self.peek(offset)
-        return token is not None and token.kind == kind and (not texts or token.text in texts)
+        index = self.at + offset
+        if index >= self.count:
+            return False
+        token = self.tokens[index]
+        return token[0] == kind and (not texts or token[1] in texts)
 
     def take(self) -> Token:
         token = self.peek()
@@ -111,7 +118,7 @@ class ExpressionParser:
                 return _added(terms, total)
 
     def at_sign(self) -> bool:
-        return self.sees("op", "+", "-") or self.sees("cmd", "pm", "mp")
+        return self.at < self.count and self.tokens[self.at].text in _SIGNS
 
     def signs(self) -> str:
         """The signs that stand here as one: "", "-", "+-" or "-+"."""
@@ -249,28 +256,28 @@ class ExpressionParser:
     def power(self) -> Node:
         """An atom with its postfix signs and exponent."""
         base = self.atom()
-        for _ in range(50):
-            if self.takes("op", "^"):
-                if self.sees("op", "'"):
-                    continue
-                base = node("power", base, self.script())
-            elif self.sees("op", "!") and not self.sees("op", "=", offset=1):
-                self.at += 1
-                if self.takes("op", "!"):
-                    base = node("call", base, name="doublefactorial")
-                else:
-                    base = node("call", base, name="factorial")
-            elif self.takes("op", "%"):
-                base = node("percent", base)
-            elif self.takes("op", "deg"):
-                base = self.degrees(base)
-            elif self.sees("op", "_") and base.kind in ("number", "symbol"):
-                base = self.subscripted(base)
-            elif base.kind == "symbol" and self.takes("op", "'"):
-                base = symbol(base.name + "'")
-            else:
+        for _ in range(_MAX_POSTFIX):
+            if self.at >= self.count or self.tokens[self.at].kind != "op":
                 return base
-        raise TooLargeError("too many postfix signs")
+            mark = self.tokens[self.at].text
+            if mark not in _POSTFIX or (mark == "!" and self.sees("op", "=", offset=1)):
+                return base
+            if (mark == "_" and base.kind not in ("number", "symbol")) or (mark == "'" and base.kind != "symbol"):
+                return base
+            self.at += 1
+            if mark == "^":
+                base = base if self.sees("op", "'") else node("power", base, self.script())
+            elif mark == "!":
+                base = node("call", base, name="doublefactorial" if self.takes("op", "!") else "factorial")
+            elif mark == "%":
+                base = node("percent", base)
+            elif mark == "deg":
+                base = self.degrees(base)
+            elif mark == "_":
+                base = self.subscripted(base)
+            else:
+                base = symbol(base.name + "'")
+        raise TooLargeError(f"more than {_MAX_POSTFIX} postfix signs")
 
     def degrees(self, base: Node) -> Node:
         """Degrees with minutes and seconds: 12 deg 30' 15''."""
@@ -287,7 +294,6 @@ class ExpressionParser:
 
     def subscripted(self, base: Node) -> Node:
         """x_1 as a symbol of its own; 17_8 as digits of a base."""
-        self.at += 1
         tokens = self.raw_script()
         name = "".join(token.text for token in tokens)
         if base.kind == "number" and base.number is not None:
