@@ -10,18 +10,49 @@ from evals.grading.tree import Node, constant, negative, node, number, symbol, s
 
 _IGNORED = frozenset(["angle", "measuredangle", "therefore", "because", "triangle"])
 _ACCENTS = frozenset(
-    ["vec", "hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "mathring", "overline"]
+    ["vec", "hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "ddot", "underline", "mathring", "overline"]
 )
 _STRUCTURAL = frozenset(
-    ["rangle", "rset", "rfloor", "rceil", "le", "ge", "ne", "approx", "equiv", "in", "notin", "cup", "cap", "mid", "to"]
-    + ["implies", "pmod", "bmod", "mod", "choose", "setminus", "pm", "mp", "int", "lim", "sim", "cong", "subset", "iff"]
+    [
+        "rangle",
+        "rset",
+        "rfloor",
+        "rceil",
+        "le",
+        "ge",
+        "ne",
+        "approx",
+        "equiv",
+        "in",
+        "notin",
+        "cup",
+        "cap",
+        "mid",
+        "to",
+    ]
+    + [
+        "implies",
+        "pmod",
+        "bmod",
+        "mod",
+        "choose",
+        "setminus",
+        "pm",
+        "mp",
+        "int",
+        "lim",
+        "sim",
+        "cong",
+        "subset",
+        "iff",
+    ]
     + ["subseteq", "partial", "over", "perp", "parallel", "forall", "exists"]
 )
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _PREFIXES = sorted((name for name in FUNCTIONS if len(name) > 1), key=len, reverse=True)
 _TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
 _MAX_PRODUCT_OF_LETTERS = 3  # a longer run of letters is a word
-_SHORT_WORDS = frozenset(
+SHORT_WORDS = frozenset(
     ("no on of it is at as am be by do go he me my so up us we an yes odd all any one two six ten not nor yet day age the "
      "her his she him red win won lie boy man men sum tie").split()
 )  # fmt: skip
@@ -102,7 +133,7 @@ class AtomParser(ExpressionParser):
                 return _product([letter(each) for each in text[:split]])
         if text.startswith("pi") and len(text) <= 4:
             return _product([constant("pi"), *(letter(each) for each in text[2:])])
-        if len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in _SHORT_WORDS:
+        if len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
             # The last letter is left for what binds tighter than a product: an exponent or a subscript.
             self.at -= 1
             self.tokens[self.at] = Token("word", text[1:], False)
@@ -257,9 +288,15 @@ class AtomParser(ExpressionParser):
         self.nesting -= 1
         variable = symbol(lower[0].text)
         if variable.name == "i":  # an index here, not the imaginary unit
-            body = transform(body, lambda part: variable if part.kind == "constant" and part.name == "i" else part)
+            body = transform(
+                body, lambda part: variable if part.kind == "constant" and part.name == "i" else part
+            )
         if variable.name not in symbols(body):
-            return node("multiply", body, node("add", upper, negative(first), number(1))) if name == "sum" else body
+            return (
+                node("multiply", body, node("add", upper, negative(first), number(1)))
+                if name == "sum"
+                else body
+            )
         return node("sum", body, variable, first, upper, name=name)
 
 

@@ -39,6 +39,8 @@ class Comparison:
         kinds = {first.kind, second.kind}
         if "text" in kinds:
             return self.words(first, second)
+        if "phrase" in kinds or "family" in kinds:
+            return first.kind == second.kind and self.ordered(first.args, second.args)
         if "congruence" in kinds:
             return self.congruences(first, second)
         if "cases" in kinds:
@@ -65,14 +67,22 @@ class Comparison:
 
     def collections(self, first: Node, second: Node) -> bool:
         kinds = {first.kind, second.kind}
-        if kinds & {"union", "intersection", "difference"} or _mentions_reals(first) or _mentions_reals(second):
+        if (
+            kinds & {"union", "intersection", "difference"}
+            or _mentions_reals(first)
+            or _mentions_reals(second)
+        ):
             return self.as_sets(first, second) or self.parts_of_unions(first, second)
         if has_matrix(first) or has_matrix(second):
             return self.matrices(first, second)
         if "ratio" in kinds:
             return self.ratios(first, second)
         if not kinds <= {"list", "tuple", "set"}:
-            return first.kind == second.kind and first.name == second.name and self.ordered(first.args, second.args)
+            return (
+                first.kind == second.kind
+                and first.name == second.name
+                and self.ordered(first.args, second.args)
+            )
         if kinds == {"tuple"}:
             long = len(first.args) > 2 or "<>" in (first.name, second.name)
             if not long and first.name != second.name and not self.as_sets(first, second):
@@ -84,9 +94,9 @@ class Comparison:
             if other.kind == "set" and not other.name:
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
-                return self.ordered(bare.args, tuple(_right_side(part) for part in other.args)) or self.as_sets(
-                    first, second
-                )
+                return self.ordered(
+                    bare.args, tuple(_right_side(part) for part in other.args)
+                ) or self.as_sets(first, second)
             return self.ordered(bare.args, other.args)
         if kinds == {"list"} and self.options.ordered_lists:
             return self.ordered(first.args, second.args)
@@ -128,16 +138,16 @@ class Comparison:
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            return len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
+            return (
+                len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
+            )
         if self.ordered(first.args, second.args):
             return True
         if len(first.args) != len(second.args) or _clock(first) and _clock(second):
             return False
         products = [
             (node("multiply", a, d), node("multiply", b, c))
-            for (a, b), (c, d) in zip(
-                pairwise(first.args), pairwise(second.args), strict=True
-            )
+            for (a, b), (c, d) in zip(pairwise(first.args), pairwise(second.args), strict=True)
         ]
         return all(self.scalars(left, right) for left, right in products)
 
@@ -173,7 +183,11 @@ class Comparison:
         if len(operators) == len(others) == 1:
             return self.proportional(first, second)
         if set(operators) | set(others) == {"="}:
-            return self.same(_last_equation(first), _last_equation(second)) if len(operators) + len(others) > 2 else False
+            return (
+                self.same(_last_equation(first), _last_equation(second))
+                if len(operators) + len(others) > 2
+                else False
+            )
         return False
 
     def proportional(self, first: Node, second: Node) -> bool:
@@ -262,10 +276,18 @@ def _with_parameter_of(first: Node, second: Node) -> Node:
     """`second` with its free parameter named as in `first`: pi/6 + 2 pi n and pi/6 + 2 pi k are one family."""
     names = _value_symbols(first), _value_symbols(second)
     old, fresh = names[1] - names[0], names[0] - names[1]
-    if len(old) != 1 or len(fresh) != 1 or not old <= _PARAMETERS or not fresh <= _PARAMETERS:
+    if len(old) != 1 or len(fresh) != 1:
+        return second
+    if not (old <= _PARAMETERS and fresh <= _PARAMETERS) and not (_is_family(first) and _is_family(second)):
         return second
     (name,), renamed = old, symbol(next(iter(fresh)))
     return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
+
+
+def _is_family(item: Node) -> bool:
+    """Tuples, whose free symbol can only be a parameter."""
+    item = _right_side(item)
+    return item.kind == "tuple" or (item.kind == "list" and all(part.kind == "tuple" for part in item.args))
 
 
 def _value_symbols(item: Node) -> frozenset[str]:
@@ -319,13 +341,18 @@ def _with_function_values(first: Node, second: Node) -> tuple[Node, Node]:
     """f(t) = 2t with f's argument named as in the other definition."""
     heads = [each.args[0] for each in (first, second)]
     defined = all(
-        head.kind == "call" and head.name.startswith("function ") and len(head.args) == 1 and head.args[0].kind == "symbol"
+        head.kind == "call"
+        and head.name.startswith("function ")
+        and len(head.args) == 1
+        and head.args[0].kind == "symbol"
         for head in heads
     )
     if not defined or heads[0].name != heads[1].name:
         return first, second
     old, fresh = heads[1].args[0].name, heads[0].args[0].name
-    renamed = transform(second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part)
+    renamed = transform(
+        second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part
+    )
     return first, renamed
 
 
@@ -340,8 +367,11 @@ def _distinct(item: Node) -> Sequence[Node]:
 
 
 def _mentions_reals(item: Node) -> bool:
-    return item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset") or item.kind == "add" and any(
-        part.kind == "symbol" and part.name.startswith("set ") for part in item.args
+    return (
+        item.kind == "symbol"
+        and (item.name.startswith("set ") or item.name == "emptyset")
+        or item.kind == "add"
+        and any(part.kind == "symbol" and part.name.startswith("set ") for part in item.args)
     )
 
 

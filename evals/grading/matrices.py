@@ -81,7 +81,10 @@ def _product(left: Rows | Node, right: Rows | Node) -> Rows | Node | None:
     if len(left[0]) != len(right) or max(len(left), len(right), len(right[0])) > _MAX_SIDE:
         return None
     return [
-        [node("add", *(_times(a, b[column]) for a, b in zip(row, right, strict=True))) for column in range(len(right[0]))]
+        [
+            node("add", *(_times(a, b[column]) for a, b in zip(row, right, strict=True)))
+            for column in range(len(right[0]))
+        ]
         for row in left
     ]
 

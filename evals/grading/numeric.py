@@ -162,8 +162,10 @@ class Evaluator:
                 return mp.log(first) / mp.log(values[1])
             case "abs", 1:
                 return abs(first)
-            case ("floor" | "ceil"), 1:
-                if mp.im(first) != 0 or (abs(first - mp.nint(first)) < mp.mpf(10) ** -20 and not mp.isint(first)):
+            case (("floor" | "ceil"), 1):
+                if mp.im(first) != 0 or (
+                    abs(first - mp.nint(first)) < mp.mpf(10) ** -20 and not mp.isint(first)
+                ):
                     raise UnknownError("on the edge of a step")
                 return mp.floor(first) if name == "floor" else mp.ceil(first)
             case "max", _:
@@ -180,10 +182,10 @@ class Evaluator:
                 return mp.expj(first)
             case "sgn", 1:
                 return mp.sign(first)
-            case "factorial", 1:
+            case (("factorial" | "doublefactorial"), 1):
                 if abs(first) > _MAX_GAMMA:
                     raise TooLargeError("a factorial too large to evaluate")
-                return mp.gamma(first + 1)
+                return mp.gamma(first + 1) if name == "factorial" else mp.fac2(first)
             case "binom", 2:
                 if max(abs(value) for value in values) > _MAX_GAMMA:
                     raise TooLargeError("a binomial coefficient too large to evaluate")

@@ -34,7 +34,9 @@ class Node:
 
 def node(kind: str, *args: Node, name: str = "", number: Fraction | None = None) -> Node:
     """A node over `args`; TooLargeError when the tree becomes too deep."""
-    depth = 1 + max((arg.depth for arg in args), default=0)
+    depth = 1
+    for arg in args:
+        depth = max(depth, arg.depth + 1)
     if depth > MAX_DEPTH:
         raise TooLargeError(f"an expression nested deeper than {MAX_DEPTH}")
     return Node(kind, args, name, number, depth)
@@ -97,4 +99,10 @@ SCALARS = frozenset(
 
 def is_scalar(item: Node) -> bool:
     """Whether every part of the tree is a scalar."""
-    return all(part.kind in SCALARS for part in walk(item))
+    stack = [item]
+    while stack:
+        top = stack.pop()
+        if top.kind not in SCALARS:
+            return False
+        stack.extend(top.args)
+    return True

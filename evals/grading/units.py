@@ -31,7 +31,13 @@ def _table() -> None:
 
 
 _table()
-_ALIASES = {"mph": "mile / hour", "kph": "km / hour", "kmph": "km / hour", "km/h": "km / hour", "fps": "ft / s"}
+_ALIASES = {
+    "mph": "mile / hour",
+    "kph": "km / hour",
+    "kmph": "km / hour",
+    "km/h": "km / hour",
+    "fps": "ft / s",
+}
 _OTHER = frozenset(
     "in am pm sq cu unit units degree degrees deg percent pct percentage rad radian radians month months year years "
     "yr yrs euro euros yuan rupee rupees way ways people person persons point points time times hz khz mhz N J W V A K Pa "
@@ -52,7 +58,13 @@ def measure(unit: str) -> Measure | None:
     "cm^2" is ((("length", 2),), 1/10000), "miles per hour" a length by a time.
     """
     text = " ".join(_ALIASES.get(word.lower(), word) for word in unit.split()[:12])
-    text = text.replace(" per ", " / ").replace(" an ", " / ").replace("/", " / ").replace("·", " ").replace(".", " ")
+    text = (
+        text.replace(" per ", " / ")
+        .replace(" an ", " / ")
+        .replace("/", " / ")
+        .replace("·", " ")
+        .replace(".", " ")
+    )
     dimensions: dict[str, int] = {}
     factor, sign, next_power = Fraction(1), 1, 1
     for word in text.replace("*", " ").split()[:12]:
