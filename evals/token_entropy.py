@@ -114,6 +114,7 @@ class EntropyTally:
         threshold = self._threshold()
         return [sums.result(threshold) for sums in self._parts]
 
+    @property
     def forking_threshold(self) -> float | None:
         """Entropy in nats from which on a token is a forking one, to a bin's width; None without any."""
         known = self._between + list(self._direct.values())
