@@ -51,10 +51,10 @@ class Reply:
     finish_reason: str | None
     thinking_tokens: int | None
     answer_tokens: int | None
-    inserted_tokens: int
-    generated_tokens: int
+    inserted_tokens: int | None
+    generated_tokens: int | None
     prompt_tokens: int | None
-    seconds: float
+    seconds: float | None
     attempts: int
     trace: str | None
     cut: int | None

@@ -113,9 +113,7 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path: Path) -> None:
         compare([a, a])
     with pytest.raises(ValueError, match="no problem in common"):
         compare([a, write(tmp_path / "b", [trace("other", 5)])])
-    with pytest.raises(
-        ValueError, match="no budget in common; sweep one of them again with --budgets 0,8"
-    ):
+    with pytest.raises(ValueError, match="no budget in common; sweep one of them again with --budgets 0,8"):
         compare([a, write(tmp_path / "c", [trace("p00", 5)], budgets=(16,))])
     effort = [direct("p00", "low")]
     with pytest.raises(ValueError, match="a moves along tokens and d along effort"):
