@@ -11,6 +11,7 @@ from typing import NoReturn
 from evals.commands import (
     compare,
     contamination,
+    grade,
     import_runs,
     lm_eval,
     problems,
@@ -19,7 +20,7 @@ from evals.commands import (
     sweep,
 )
 
-_COMMANDS = (sweep, report, compare, profile, problems, contamination, lm_eval, import_runs)
+_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """

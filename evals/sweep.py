@@ -65,16 +65,8 @@ def run_sweep(
     when a server fails and goes on failing; the store stays resumable.
     """
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
-    asked = load_problems(settings) if problems is None else problems
+    asked = load(settings.problem_sets, limit=settings.limit) if problems is None else problems
     return asyncio.run(_run(settings, urls, model, api_key, asked))
-
-
-def load_problems(settings: SweepSettings) -> list[Problem]:
-    """The problems of a sweep, in its order."""
-    problems: list[Problem] = []
-    for name in settings.problem_sets:
-        problems += load(name, limit=settings.limit)
-    return problems
 
 
 async def _run(
@@ -95,8 +87,9 @@ async def _run(
             "confidence": settings.confidence,
         }
         versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
-        with Store.open(settings.out, settings.stored(endpoint, dialect), plan, versions) as store:
-            sampler = Sampler(endpoints, dialect, settings)
+        stored = settings.stored(endpoint, dialect, problems)
+        with Store.open(settings.out, stored, plan, versions) as store:
+            sampler = Sampler(endpoints, dialect, settings, stored)
             return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
 
