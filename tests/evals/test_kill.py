@@ -21,12 +21,22 @@ from evals.sweep import run_sweep
 from serve.launch import RunningServer
 
 KILLS = 20
+PROBLEMS = 24
 BUDGETS = (0, 1, 3, 6, 12, 24, 48, "max")
 
 
 def settings(out: Path) -> SweepSettings:
+    # Without log probabilities: a server's last digits depend on what else is in its batch.
     return SweepSettings(
-        "thinkmath", out, BUDGETS, limit=40, sampling=GREEDY, max_tokens=220, concurrency=8, crosscheck=0.1
+        "thinkmath",
+        out,
+        BUDGETS,
+        limit=PROBLEMS,
+        sampling=GREEDY,
+        max_tokens=220,
+        concurrency=8,
+        crosscheck=0.1,
+        logprobs="off",
     )
 
 
@@ -58,7 +68,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def replies(out: Path) -> dict[str, Record]:
     """Every record, without what time and place it was drawn at."""
-    found = [replace(record, seconds=0.0, logprobs=None) for record in iter_records(out)]
+    found = [replace(record, seconds=0.0) for record in iter_records(out)]
     assert len({record.key for record in found}) == len(found)
     return {record.key: record for record in found}
 
@@ -78,10 +88,10 @@ def test_twenty_kills(server: RunningServer, tmp_path: Path) -> None:
     survived: list[bytes] = []
     for kill in range(KILLS):
         # Where the file has grown by a random number of lines, and a random moment later.
-        goal = lines(killed) + rng.randrange((total - lines(killed)) // (KILLS - kill))
+        goal = lines(killed) + rng.randrange((total - lines(killed)) // (KILLS - kill + 1) + 1)
         with sweeping(killed, server.base_url) as process:
             wait_for(lambda goal=goal: lines(killed) >= goal or not process.is_alive())
-            time.sleep(rng.random() * 0.05)
+            time.sleep(rng.random() * 0.02)
             process.kill()
             process.join()
             assert process.exitcode == -signal.SIGKILL
@@ -96,7 +106,7 @@ def test_twenty_kills(server: RunningServer, tmp_path: Path) -> None:
     # Of each trace every thinking token was generated once: the largest point's, whatever the kills.
     for out in (whole, killed):
         traces = [record for record in iter_records(out) if record.kind == "trace"]
-        assert len(traces) == len({record.problem for record in traces}) == 40
+        assert len(traces) == len({record.problem for record in traces}) == PROBLEMS
         forks = [json.loads(line) for line in (out / SAMPLES).read_bytes().splitlines() if b'"fork"' in line]
         assert all(
             fork["generated_tokens"] == fork["answer_tokens"] for fork in forks if fork["kind"] == "fork"
