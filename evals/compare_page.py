@@ -46,8 +46,8 @@ def _pair(pair: dict[str, Any], place: int) -> Section:
         f"pair-{place}",
         names,
         names,
-        f"{_sentence(pair['verdict'])} The dark band holds each difference and the light band all of them, at "
-        f"95 %; above zero {pair['b']} is better.",
+        f"{_sentence(pair['verdict'])} The dark band holds each difference and the light band all of them, "
+        f"at 95 %; above zero {pair['b']} is better.",
         [("compared-differences", {"data-pair": str(place)})],
         shown=[pair_table(pair)],
     )
@@ -55,7 +55,8 @@ def _pair(pair: dict[str, Any], place: int) -> Section:
 
 def _setup(comparison: Comparison) -> str:
     runs = "; ".join(
-        f"{run['name']}: {run['model']}, {run['problems']} problems, {run['mode']}" for run in comparison["runs"]
+        f"{run['name']}: {run['model']}, {run['problems']} problems, {run['mode']}"
+        for run in comparison["runs"]
     )
     warnings = "".join(f" Mind: {_sentence(text)}" for text in comparison["warnings"])
     return f"{runs}. All graded by {comparison['grader']}.{warnings}"

@@ -41,7 +41,7 @@ class Outcome:
     set: str | None
     chance: float | None
     correct: bool
-    verdict: str
+    verdict: Verdict
     answer: str | None
     group: int | None
     stop_cause: str | None
@@ -121,6 +121,8 @@ def escape_length(replies: Sequence[Reply]) -> float | None:
 
 
 class _Builder:
+    """Makes outcomes of replies, with what has to be known of the whole run."""
+
     def __init__(self, run: Run) -> None:
         self._run = run
         self._naturals = _natural_lengths(run.replies, run.greedy)
@@ -131,8 +133,9 @@ class _Builder:
     def outcome(self, reply: Reply, budget: Budget, trace: Reply | None) -> Outcome:
         graded = self._run.grades[reply.graded]
         forced = reply.forced
-        # Thinking that ran out of tokens has no answer to grade.
-        censored = reply.stop_cause == "length"
+        # Thinking that ran out of tokens has no answer to grade. Some servers do not tell that it thought.
+        silent = reply.stop_cause is None and reply.finish_reason == "length" and reply.empty
+        censored = reply.stop_cause == "length" or silent or graded.verdict is Verdict.CENSORED
         decoded = (reply.cut or 0) if trace is not None else 0
         return Outcome(
             key=reply.key,
@@ -145,7 +148,7 @@ class _Builder:
             set=reply.set,
             chance=reply.chance,
             correct=graded.correct and not censored,
-            verdict="censored" if censored else graded.verdict.value,
+            verdict=Verdict.CENSORED if censored else graded.verdict,
             answer=None if censored else graded.answer,
             group=None if censored or graded.answer is None else self._groups[reply.problem][graded.answer],
             stop_cause=reply.stop_cause,

@@ -7,6 +7,7 @@ from typing import Any
 
 from evals import stats
 from evals.budgets import Budget
+from evals.grading import Verdict
 from evals.outcomes import Outcome
 
 THRESHOLDS = (0.25, 0.5, 0.75, 1.0)
@@ -78,7 +79,7 @@ def point(
         "shares": _shares(replies),
         "stop_causes": dict(sorted(Counter(o.stop_cause or "unknown" for o in replies).items())),
         "cut": _cut(replies, no_think),
-        "verdicts": dict(sorted(Counter(o.verdict for o in replies).items())),
+        "verdicts": dict(sorted(Counter(o.verdict.value for o in replies).items())),
         "ended_share": share(replies, lambda o: o.finish_reason == "stop"),
         "ended_boxed_share": share(replies, lambda o: o.finish_reason == "stop" and o.answer is not None),
         "mean_thinking_tokens": mean(o.thinking_tokens for o in replies),
@@ -126,10 +127,10 @@ def _shares(replies: Sequence[Outcome]) -> dict[str, float | None]:
     return {
         "natural": share(replies, lambda o: o.stop_cause == "natural"),
         "forced": share(replies, lambda o: o.forced),
-        "censored": share(replies, lambda o: o.stop_cause == "length"),
+        "censored": share(replies, lambda o: o.verdict is Verdict.CENSORED),
         "escaped": share(replies, lambda o: o.escaped),
         "off": share(replies, lambda o: o.stop_cause == "disabled"),
-        "unknown": share(replies, lambda o: o.stop_cause is None),
+        "unknown": share(replies, lambda o: o.stop_cause is None and o.verdict is not Verdict.CENSORED),
     }
 
 

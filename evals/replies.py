@@ -11,9 +11,11 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from evals.account import Tally
 from evals.budgets import Budget
 from evals.grades import Grades
-from evals.grading import last_boxed
+from evals.grading import final_answer
+from evals.presets import is_greedy
 from evals.records import Failure, Record
 from evals.store import read_manifest, stream_records
 from evals.token_entropy import EntropyTally
@@ -22,13 +24,17 @@ FORCED = ("budget", "deadline", "soft", "loop", "confident", "client")
 """Stop causes of thinking that the model did not end itself."""
 
 
+_STATED = re.compile(r"(?<![0-9.])([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s{0,3}(\\?%|percent)?")
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One record, reduced.
 
-    graded: index of its grade. answer_probability: exp of the mean log probability of the tokens of the
-    final answer; None without log probabilities or answer. thinks_again: the answer holds a thinking tag.
-    offset: where its line starts in the store.
+    graded: index of its grade. empty: there is no answer text.
+    answer_probability: exp of the mean log probability of the tokens of the final answer; None without log
+        probabilities or answer. stated_confidence: of a confidence record, as a share.
+    thinks_again: the answer holds a thinking tag. offset: where its line starts in the store.
     """
 
     key: str
@@ -54,6 +60,7 @@ class Reply:
     cut: int | None
     of: str | None
     graded: int
+    empty: bool
     answer_probability: float | None
     stated_confidence: float | None
     thinks_again: bool
@@ -67,7 +74,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Everything of a run that numbers are made of. failures: requests without a later reply."""
+    """Everything of a run that numbers are made of.
+
+    failures: requests without a later reply. tally: counts of all records.
+    """
 
     directory: Path
     manifest: dict[str, Any]
@@ -75,6 +85,7 @@ class Run:
     failures: list[Failure]
     grades: Grades
     entropy: EntropyTally
+    tally: Tally
 
     @property
     def budgets(self) -> list[Budget]:
@@ -85,8 +96,7 @@ class Run:
     @property
     def greedy(self) -> bool:
         """Whether decoding was greedy, with thinking and without."""
-        sampling = self.manifest["settings"]["sampling"]
-        return all(sampling[mode]["temperature"] == 0 for mode in ("thinking", "no_thinking"))
+        return is_greedy(self.manifest["settings"]["sampling"])
 
 
 def read_run(directory: Path, grader: str = "thinkdial") -> Run:
@@ -96,6 +106,7 @@ def read_run(directory: Path, grader: str = "thinkdial") -> Run:
     tags = (format.get("open", "<think>"), format.get("close", "</think>"))
     grades = Grades(directory, grader)
     entropy = EntropyTally(manifest["plan"]["budgets"], format)
+    tally = Tally()
     replies: list[Reply] = []
     failures: dict[str, Failure] = {}
     for offset, entry in stream_records(directory):
@@ -103,18 +114,19 @@ def read_run(directory: Path, grader: str = "thinkdial") -> Run:
             failures[entry.key] = entry
             continue
         entropy.add(entry)
+        tally.add(entry)
         replies.append(_reduce(entry, offset, grades, tags))
     # Their order in the store is that of the server's answers: nothing may depend on it.
     replies.sort(key=lambda reply: reply.key)
     grades.settle()
     known = {reply.key for reply in replies}
-    return Run(
-        directory, manifest, replies, [f for f in failures.values() if f.key not in known], grades, entropy
-    )
+    refused = [failure for failure in failures.values() if failure.key not in known]
+    return Run(directory, manifest, replies, refused, grades, entropy, tally)
 
 
 def _reduce(record: Record, offset: int, grades: Grades, tags: tuple[str, str]) -> Reply:
     is_answer = record.kind != "confidence"
+    answer = final_answer(record.answer) if is_answer else None
     return Reply(
         key=record.key,
         kind=intern(record.kind),
@@ -138,34 +150,31 @@ def _reduce(record: Record, offset: int, grades: Grades, tags: tuple[str, str]) 
         trace=record.trace,
         cut=record.cut,
         of=record.of,
-        graded=grades.add(record.gold, record.answer if is_answer else ""),
-        answer_probability=answer_probability(record) if is_answer else None,
+        graded=grades.add(record.gold, record.answer if is_answer else "", answer),
+        empty=not record.answer.strip(),
+        answer_probability=answer_probability(record, answer),
         stated_confidence=None if is_answer else stated_confidence(record.answer),
         thinks_again=any(tag in record.answer for tag in tags),
         offset=offset,
     )
 
 
-def answer_probability(record: Record) -> float | None:
-    """exp of the mean log probability of the tokens of the final answer, as the grader finds it.
+def answer_probability(record: Record, answer: str | None) -> float | None:
+    """exp of the mean log probability of the tokens of `answer`, the final answer as the grader finds it.
 
     That is the geometric mean of their probabilities. A token counts if any of its characters belongs to
-    the answer. None without log probabilities, without a final answer, or where its text is not found in
-    the tokens.
+    the answer; of several places the last counts. None without log probabilities, without a final answer, or
+    where its text is not found in the tokens.
     """
     logprobs = record.logprobs
-    if logprobs is None or not record.answer:
+    if logprobs is None or not answer:
         return None
     start = len(logprobs.pieces) - (record.answer_tokens or 0)
     pieces, chosen = logprobs.pieces[start:], logprobs.chosen[start:]
-    return _span_probability(pieces, chosen, last_boxed("".join(pieces)))
+    return _span_probability(pieces, chosen, answer)
 
 
-def _span_probability(
-    pieces: Sequence[str], chosen: Sequence[float | None], answer: str | None
-) -> float | None:
-    if not answer:
-        return None
+def _span_probability(pieces: Sequence[str], chosen: Sequence[float | None], answer: str) -> float | None:
     first = "".join(pieces).rfind(answer)
     if first < 0:
         return None
@@ -180,13 +189,14 @@ def _span_probability(
 def stated_confidence(text: str) -> float | None:
     """The last number of a stated confidence, as a share: "80%", "80 %", "80" and "0.8" are 0.8.
 
-    A bare number up to 1 is a share, a larger one percent. None without a number, or above 100 %.
+    A whole number is percent, as it is asked for (1 is one percent); a fraction up to 1 without a percent
+    sign is a share. None without a number, or above 100 %.
     """
-    found = re.findall(r"([0-9]{1,3}(?:\.[0-9]+)?)\s*(\\?%|percent)?", text)
+    found = _STATED.findall(text)
     if not found:
         return None
     number, percent = found[-1]
     value = float(number)
-    if percent or value > 1:
+    if percent or "." not in number or value > 1:
         value /= 100
     return value if value <= 1 else None

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evals import account
 from evals.breakdowns import breakdown, cut_shares
 from evals.budgets import Budget, axis_of
 from evals.calibration_numbers import calibration
@@ -96,22 +97,15 @@ def _points(run: Run, by_budget: dict[Budget, list[Outcome]]) -> list[dict[str, 
 
 
 def totals(run: Run) -> dict[str, Any]:
-    """What the run drew, by kind of reply, and what it decoded, read and waited for."""
-    replies: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for reply in run.replies:
-        replies[reply.kind] += 1
-        tokens[reply.kind] += reply.generated_tokens
-    prompts = [r.prompt_tokens for r in run.replies]
+    """The account of the run: replies by kind, tokens, attempts, time, cost (null without prices).
+
+    thinking_tokens: decoded while thinking, once for a trace whatever is forked from it. seconds: summed over
+    requests, which overlap; wall_seconds: of the sweeps.
+    """
     return {
-        "replies": dict(sorted(replies.items())),
-        "prompt_tokens": None if None in prompts else sum(p or 0 for p in prompts),
-        "generated_tokens": dict(sorted(tokens.items())),
-        "all_generated_tokens": tokens.total(),
+        **account.totals(run.tally, account.read_account(run.directory)),
         "thinking_tokens": sum(r.thinking_tokens or 0 for r in run.replies if r.kind in ("trace", "direct")),
-        "attempts": sum(r.attempts for r in run.replies),
         "seconds": sum(r.seconds for r in run.replies),
-        "cost": None,
     }
 
 

@@ -44,6 +44,8 @@ from evals.stats import (
 Generator = np.random.Generator
 Interval = tuple[float, float]
 Matrix = NDArray[np.float64]
+Maker = Callable[[Generator], Matrix]
+Trial = Callable[[Generator], bool | None]
 
 LOW, HIGH = 0.93, 0.97
 BUDGETS = [64 * 2**i for i in range(8)]
@@ -63,7 +65,7 @@ class Case:
 
     interval: str
     setting: str
-    trial: Callable[[Generator], bool | None]
+    trial: Trial
     least: bool = False
 
 
@@ -196,14 +198,14 @@ def _holds(estimate: Estimate | Interval | None, truth: float) -> bool | None:
     return low - 1e-9 <= truth <= high + 1e-9
 
 
-def _share(questions: int, samples: int, p: float, icc: float) -> Callable[[Generator], bool | None]:
+def _share(questions: int, samples: int, p: float, icc: float) -> Trial:
     def trial(rng: Generator) -> bool | None:
         return _holds(clustered_proportion(_clusters(rng, _beta(rng, p, icc, questions), samples)), p)
 
     return trial
 
 
-def _share_unequal(questions: int, p: float, icc: float) -> Callable[[Generator], bool | None]:
+def _share_unequal(questions: int, p: float, icc: float) -> Trial:
     def trial(rng: Generator) -> bool | None:
         sizes = 2 ** rng.integers(0, 5, questions)
         return _holds(clustered_proportion(_clusters(rng, _beta(rng, p, icc, questions), sizes)), p)
@@ -211,7 +213,7 @@ def _share_unequal(questions: int, p: float, icc: float) -> Callable[[Generator]
     return trial
 
 
-def _decoding(questions: int, samples: int, p: float, icc: float) -> Callable[[Generator], bool | None]:
+def _decoding(questions: int, samples: int, p: float, icc: float) -> Trial:
     def trial(rng: Generator) -> bool | None:
         fixed = _beta(rng, p, icc, questions)
         return _holds(decoding_interval(_clusters(rng, fixed, samples)), float(fixed.mean()))
@@ -219,9 +221,7 @@ def _decoding(questions: int, samples: int, p: float, icc: float) -> Callable[[G
     return trial
 
 
-def _pass_at(
-    questions: int, samples: int, k: int, p: float, icc: float
-) -> Callable[[Generator], bool | None]:
+def _pass_at(questions: int, samples: int, k: int, p: float, icc: float) -> Trial:
     size = 1 / icc - 1
     a, b = p * size, (1 - p) * size
     truth = 1 - float(np.prod([(b + i) / (a + b + i) for i in range(k)]))  # 1 - E[(1 - q)^k]
@@ -233,7 +233,7 @@ def _pass_at(
     return trial
 
 
-def _entropy(questions: int, samples: int) -> Callable[[Generator], bool | None]:
+def _entropy(questions: int, samples: int) -> Trial:
     """Three answers with Dirichlet(0.5) shares; the truth is the expectation at this number of samples."""
 
     def entropies(rng: Generator, count: int) -> Matrix:
@@ -248,9 +248,7 @@ def _entropy(questions: int, samples: int) -> Callable[[Generator], bool | None]
     return trial
 
 
-def _paired(
-    questions: int, samples: int, p: float, gain: float, icc: float
-) -> Callable[[Generator], bool | None]:
+def _paired(questions: int, samples: int, p: float, gain: float, icc: float) -> Trial:
     def trial(rng: Generator) -> bool | None:
         before = _beta(rng, p, icc, questions)
         after = before + (1 - before) * gain / (1 - p)
@@ -261,11 +259,11 @@ def _paired(
     return trial
 
 
-def _maker(questions: int, samples: int, curve: Matrix) -> Callable[[Generator], Matrix]:
+def _maker(questions: int, samples: int, curve: Matrix) -> Maker:
     return lambda rng: made_curves(rng, questions, samples, curve)
 
 
-def _pointwise(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[Generator], bool | None]:
+def _pointwise(make: Maker, curve: Matrix) -> Trial:
     def trial(rng: Generator) -> bool | None:
         at = int(rng.integers(len(curve)))
         bands = curve_bands(make(rng)[:, [at]], draws=2)
@@ -274,7 +272,7 @@ def _pointwise(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[
     return trial
 
 
-def _band(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[Generator], bool | None]:
+def _band(make: Maker, curve: Matrix) -> Trial:
     def trial(rng: Generator) -> bool | None:
         bands = curve_bands(make(rng), draws=_DRAWS)
         pairs = zip(bands.band_low, bands.band_high, curve, strict=True)
@@ -283,18 +281,18 @@ def _band(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[Gener
     return trial
 
 
-def _area(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[Generator], bool | None]:
+def _area(make: Maker, curve: Matrix) -> Trial:
     x = log_axis(BUDGETS)
     truth = area_under_curve(x, curve.tolist())
     return lambda rng: _holds(area_estimate(make(rng), x), truth)
 
 
-def _overthinking(make: Callable[[Generator], Matrix], curve: Matrix) -> Callable[[Generator], bool | None]:
+def _overthinking(make: Maker, curve: Matrix) -> Trial:
     truth = float(curve.max() - curve[-1])
     return lambda rng: _holds(overthinking(make(rng), draws=_DRAWS, repeats=2), truth)
 
 
-def _difference_point(make: Callable[[Generator], Matrix]) -> Callable[[Generator], bool | None]:
+def _difference_point(make: Maker) -> Trial:
     def trial(rng: Generator) -> bool | None:
         first, second = make(rng), make(rng)
         at = [int(rng.integers(first.shape[1]))]
@@ -304,7 +302,7 @@ def _difference_point(make: Callable[[Generator], Matrix]) -> Callable[[Generato
     return trial
 
 
-def _difference_band(make: Callable[[Generator], Matrix]) -> Callable[[Generator], bool | None]:
+def _difference_band(make: Maker) -> Trial:
     def trial(rng: Generator) -> bool | None:
         bands = difference_bands(make(rng), make(rng), draws=_DRAWS)
         pairs = zip(bands.band_low, bands.band_high, strict=True)
@@ -313,12 +311,12 @@ def _difference_band(make: Callable[[Generator], Matrix]) -> Callable[[Generator
     return trial
 
 
-def _area_difference(make: Callable[[Generator], Matrix]) -> Callable[[Generator], bool | None]:
+def _area_difference(make: Maker) -> Trial:
     x = log_axis(BUDGETS)
     return lambda rng: _holds(area_difference(make(rng), make(rng), x), 0.0)
 
 
-def _reach(questions: int, samples: int, curve: Matrix, share: float) -> Callable[[Generator], bool | None]:
+def _reach(questions: int, samples: int, curve: Matrix, share: float) -> Trial:
     truth = BUDGETS[int((curve >= share * curve.max()).argmax())]
 
     def trial(rng: Generator) -> bool | None:
@@ -328,7 +326,7 @@ def _reach(questions: int, samples: int, curve: Matrix, share: float) -> Callabl
     return trial
 
 
-def _auroc(questions: int, samples: int, p: float, shift: float) -> Callable[[Generator], bool | None]:
+def _auroc(questions: int, samples: int, p: float, shift: float) -> Trial:
     """Normal scores, right ones `shift` higher, with a deviation of 0.5 that a question's samples share."""
     truth = float(ndtr(shift / np.sqrt(2 * 1.25)))
     labels = np.repeat(np.arange(questions), samples).tolist()

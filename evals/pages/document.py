@@ -79,9 +79,9 @@ def json_block(data: Any) -> str:
 def _section(section: Section) -> str:
     figures = "".join(_figure(name, attributes) for name, attributes in section.figures)
     text = f"<p>{_text(section.text)}</p>\n" if section.text else ""
-    title = f"{section.id}-title"
+    name = f"{section.id}-title"
     return (
-        f'<section id="{section.id}" aria-labelledby="{title}">\n<h2 id="{title}">{_text(section.title)}</h2>\n'
+        f'<section id="{section.id}" aria-labelledby="{name}">\n<h2 id="{name}">{_text(section.title)}</h2>\n'
         f"{text}{figures}{_shown(section)}{_folded(section)}</section>"
     )
 

@@ -20,9 +20,9 @@ function readSample(reader, data, entry, start, told) {
   reader.replaceChildren(
     el("h3", {}, entry.id), el("p", { class: "facts" }, facts, facts ? " · " : "", "right answer: ", el("strong", {}, entry.gold)),
     ...(entry.question ? [el("div", { class: "question" }, entry.question)] : []),
-    answers, line, text, reading,
+    answers, line, el("div", {}, text, reading),
   );
-  let drawn = null;
+  let drawn;
   show();
 
   function show(focus = false) {

@@ -69,7 +69,7 @@ function calibrationCurveFigure(host, data) {
   const looks = { answer_probability: "all", vote_share: "maj", stated_confidence: "pass" };
   const column = (source, name) => data.points.map((point) => point.calibration?.[source]?.[name]);
   const series = Object.keys(SOURCES).map((source) => ({ name: `ECE, ${SOURCES[source]}`, look: looks[source], values: column(source, "ece") }));
-  const floors = Object.keys(SOURCES).map((source) => ({ name: `noise floor, ${SOURCES[source]}`, look: `floor ${looks[source]}`, values: column(source, "noise_floor") }));
+  const floors = Object.keys(SOURCES).map((source) => ({ name: `noise floor`, look: `floor ${looks[source]}`, values: column(source, "noise_floor") }));
   const both = some([...series, ...floors]);
   const top = Math.max(...both.flatMap((one) => one.values.filter(known)), 0.05);
   lineChart(host, {

@@ -16,7 +16,8 @@ class Selector:
     """A problem set's name or path, and for each key the values of which a problem must have one.
 
     Values of `level` that are whole numbers are compared as numbers and may be a range `1-3`, both ends
-    included; all else is compared as words, without case and whatever stands between the words.
+    included; all else is compared as words, without case and whatever stands between the words. A problem of
+    several subjects ("Algebra, Geometry") has each.
     """
 
     name: str
@@ -83,7 +84,8 @@ def _has(actual: int | str | None, values: tuple[str, ...]) -> bool:
         return False
     if isinstance(actual, int):
         return any(_covers(value, actual) for value in values)
-    return _words(actual) in {_words(value) for value in values}
+    named = {_words(part) for part in (actual, *actual.split(","))}
+    return any(_words(value) in named for value in values)
 
 
 def _covers(value: str, number: int) -> bool:

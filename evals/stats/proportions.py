@@ -108,14 +108,16 @@ def effective_sizes(
     total = sizes.sum(axis=0)
     if np.ndim(count) == 0 and count < 2:
         return np.ones(()), np.ones(())
-    usual = total / np.maximum(count, 1)
+    # The size of the question that a random value is from, and how many of that size make the total.
+    usual = (sizes**2).sum(axis=0) / np.maximum(total, 1)
+    alike = total / np.maximum(usual, 1)
     both = []
     for extra in (0.0, 1.0):
         weight = total + usual / 2
         p = (sums.sum(axis=0) + usual / 2 * extra) / weight
         squares = ((sums - sizes * p) ** 2).sum(axis=0) + usual**2 / 2 * (extra - p) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
-            size = np.where(squares > 0, count * (count + 0.5) * usual**2 * p * (1 - p) / squares, count)
+            size = np.where(squares > 0, alike * (alike + 0.5) * usual**2 * p * (1 - p) / squares, alike)
         both.append(np.where(count < 2, 1.0, size))
     return both[0], both[1]
 

@@ -80,7 +80,7 @@ def shape_table(summary: Summary) -> Table:
         peak = curve["peak"]
         rows.append(["peak accuracy, %", percent(peak["accuracy"]), f"at budget {peak['budget']}"])
     for row in curve["reach"]:
-        sure = "-" if row["low"] is None else f"{row['low']} to {row['high']}"
+        sure = "-" if row["low"] is None else " to ".join(dict.fromkeys((str(row["low"]), str(row["high"]))))
         reached = "-" if row["budget"] is None else str(row["budget"])
         rows.append([f"smallest budget with {100 * row['share']:g} % of the peak", reached, f"95 %: {sure}"])
     if curve["overthinking"] is not None:

@@ -15,9 +15,9 @@ from evals.tables.table import (
 Summary = dict[str, Any]
 SHARES = ("natural", "forced", "escaped", "censored", "off", "unknown")
 SOURCES = {
-    "answer_probability": "probability of the answer's tokens",
-    "vote_share": "share of the votes",
-    "stated_confidence": "stated confidence",
+    "answer_probability": "answer's tokens",
+    "vote_share": "votes",
+    "stated_confidence": "stated",
 }
 """Sources of confidence, as a reader says them."""
 
@@ -92,9 +92,9 @@ def vote_table(summary: Summary) -> Table:
     """pass@k, maj@k and G-Pass@k."""
     points = [point for point in summary["points"] if point["n"]]
     columns = []
-    for field, name in (("pass_at_k", "pass@{}"), ("maj_at_k", "maj@{}"), ("g_pass_at_k", "G-Pass at {}")):
+    for field, name in (("pass_at_k", "pass@{}"), ("maj_at_k", "maj@{}"), ("g_pass_at_k", "G-Pass, {}")):
         keys = keys_in_order([point[field] or {} for point in points])
-        columns += [(field, key, name.format(key)) for key in keys]
+        columns += [(field, key, name.format(key)) for key in keys if key != "k"]
     rows = [
         [str(point["budget"]), *(percent((point[field] or {}).get(key)) for field, key, _ in columns)]
         for point in points
@@ -102,10 +102,16 @@ def vote_table(summary: Summary) -> Table:
     return Table(
         "Several samples",
         "In %. pass@k: one of k samples is right (unbiased); maj@k: the most frequent of k answers, by the "
-        "grader's equality, is right, ties shared; G-Pass: at least that share of the k samples is right.",
+        f"grader's equality, is right, ties shared; G-Pass{_of(points)}: at least that share of k is right.",
         ["budget", *(name for *_, name in columns)],
         rows if columns and any((point["samples"] or 0) > 1 for point in points) else [],
     )
+
+
+def _of(points: list[dict[str, Any]]) -> str:
+    """How many samples G-Pass@k is of."""
+    found = {point["g_pass_at_k"]["k"] for point in points if point["g_pass_at_k"]}
+    return "".join(f"@{k}" for k in sorted(found))
 
 
 def calibration_table(summary: Summary) -> Table:
