@@ -94,7 +94,7 @@ class _Encoder:
         self._run = run
         self._offsets = {r.key: r.offset for r in run.replies if r.kind == "trace"}
         self._questions = _questions(run.directory)
-        self._threshold = run.entropy.forking_threshold()
+        self._threshold = run.entropy.forking_threshold
 
     def entry(self, replies: Sequence[Outcome]) -> dict[str, Any]:
         """One problem and sample with its traces, and its replies in order of budget."""

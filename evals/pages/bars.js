@@ -48,7 +48,7 @@ function drawBars(spec, width) {
   const step = (width - margin.left - margin.right) / spec.labels.length;
   const thick = Math.min(44, step * 0.72);
   const middle = (i) => margin.left + step * (i + 0.5);
-  const id = `chart-${(choices += 1)}`;
+  const id = newName("chart");
   const root = svg("svg", {
     class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", tabindex: "0",
     "aria-labelledby": `${id}-title ${id}-desc`,

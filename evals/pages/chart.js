@@ -84,7 +84,7 @@ function drawLines(spec, width, choose) {
   const all = [...places.filter(known), ...spec.x.ticks.map(([at]) => at)];
   const x = linear([Math.min(...all), Math.max(...all)], [margin.left + (spec.small ? 4 : 14), width - margin.right]);
   const y = linear(spec.y.domain, [height - margin.bottom, margin.top]);
-  const id = `chart-${(choices += 1)}`;
+  const id = newName("chart");
   const root = svg("svg", {
     class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", tabindex: "0",
     "aria-labelledby": `${id}-title ${id}-desc`,

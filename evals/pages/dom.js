@@ -42,10 +42,12 @@ function budgetWords(budget) {
   return typeof budget === "number" ? `${whole(budget)} tokens` : `effort ${budget}`.replace("effort on", "thinking on");
 }
 
+let names = 0;
+const newName = (kind) => `${kind}-${(names += 1)}`;
+
 // A row of choices of which one holds: radio buttons, so arrow keys and screen readers know them.
-let choices = 0;
 function choice(label, options, chosen, change) {
-  const name = `choice-${(choices += 1)}`;
+  const name = newName("choice");
   const items = options.map(([value, text]) => {
     const id = `${name}-${value}`;
     const radio = el("input", { type: "radio", name, id, value, checked: value === chosen, onchange: () => change(value) });
@@ -56,15 +58,21 @@ function choice(label, options, chosen, change) {
 
 function select(label, options, chosen, change) {
   const items = options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text));
-  const box = el("select", { onchange: (event) => change(event.target.value) }, ...items);
-  return el("label", { class: "select control" }, el("span", {}, label), box);
+  return labelled(label, el("select", { onchange: (event) => change(event.target.value) }, ...items));
 }
 
-// Draws again whenever the width changes: figures keep their type size at any width.
+function labelled(label, field) {
+  field.id = newName("field");
+  return el("span", { class: "select control" }, el("label", { for: field.id }, label), field);
+}
+
+// Draws now, and again whenever the width changes: figures keep their type size at any width.
 function whenWide(host, draw) {
   let width = 0;
-  new ResizeObserver(() => {
+  const fit = () => {
     const now = Math.floor(host.clientWidth);
     if (now && now !== width) draw((width = now));
-  }).observe(host);
+  };
+  fit();
+  new ResizeObserver(fit).observe(host);
 }

@@ -71,16 +71,17 @@ function groupFigure(host, data) {
   const draw = (field) => {
     grid.replaceChildren();
     const groups = Map.groupBy(data[`by_${field}`], (row) => row.group);
-    for (const [group, rows] of groups) grid.append(groupCell(data, field, group, rows));
+    for (const [group, rows] of groups) groupCell(grid, data, field, group, rows);
   };
   if (fields.length > 1) host.append(choice("groups", fields.map((field) => [field, `by ${field}`]), fields[0], draw));
   host.append(grid);
   draw(fields[0]);
 }
 
-function groupCell(data, field, group, rows) {
+function groupCell(grid, data, field, group, rows) {
   const name = field === "level" ? `level ${group}` : String(group);
   const cell = el("div", { class: "multiple" }, el("h3", {}, name));
+  grid.append(cell);
   const byBudget = new Map(rows.map((row) => [row.budget, row]));
   const ordered = data.points.map((point) => byBudget.get(point.budget) ?? {});
   const column = (key) => ordered.map((row) => row[key] ?? null);
@@ -99,7 +100,6 @@ function groupCell(data, field, group, rows) {
       { name: "chance", look: "chance", values: column("chance") },
     ]),
   });
-  return cell;
 }
 
 function controlFigure(host, data) {

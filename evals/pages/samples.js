@@ -27,7 +27,7 @@ function sampleFigure(host, data) {
   const search = el("input", { type: "search", oninput: (event) => narrow("text", event.target.value.toLowerCase()) });
   const filters = el(
     "div", { class: "filters control", role: "search" },
-    el("label", { class: "select" }, el("span", {}, "find"), search),
+    labelled("find", search),
     select("outcome", [...Object.entries(OUTCOMES).map(([name, [words]]) => [name, words]), ["flipped", "went from right to wrong"]], "any", (value) => narrow("outcome", value)),
     select("at", [["", "any budget"], ...budgets.map((budget) => [budget, budgetWords(budget)])], "", (value) => narrow("budget", value)),
     ...["level", "subject", "set"].map(groupFilter),
@@ -104,7 +104,7 @@ function sampleFigure(host, data) {
     const entry = entries.find((one) => one.id.toWellFormed() === place.get("sample") && String(one.sample) === (place.get("n") ?? "0"));
     if (entry) read(entry, place.get("budget"));
     else reader.replaceChildren(el("p", {}, "The linked reply is not among those on this page; write the report again with a larger --samples-in-page."));
-    document.getElementById("samples").scrollIntoView();
+    document.getElementById("samples").scrollIntoView({ behavior: "instant" });
     return true;
   }
 

@@ -37,7 +37,7 @@ function reliabilityPicture(name, found, budget) {
   const [size, left, top, room] = [300, 44, 8, 236];
   const x = linear([0, 1], [left, left + room]);
   const y = linear([0, 1], [top + room, top]);
-  const id = `chart-${(choices += 1)}`;
+  const id = newName("chart");
   const root = svg("svg", { class: "plot fixed", viewBox: `0 0 ${size} 372`, role: "img", "aria-labelledby": `${id}-title ${id}-desc` });
   const bins = found.bins.filter((bin) => bin.n);
   const words = bins.map((bin) => `${whole(bin.n)} replies of confidence ${percent(bin.confidence)}: ${percent(bin.accuracy)} right`).join("; ");
