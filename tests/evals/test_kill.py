@@ -1,6 +1,5 @@
 """A sweep killed at twenty random moments, and resumed each time, is the sweep that nobody touched."""
 
-import json
 import multiprocessing
 import random
 import signal
@@ -74,9 +73,10 @@ def replies(out: Path) -> dict[str, Record]:
 
 
 def numbers(out: Path) -> dict[str, Any]:
-    """The summary, without the seconds."""
+    """The summary, without how long it took."""
     summary = summarise(out)
-    del summary["totals"]["seconds"]
+    for name in ("seconds", "wall_seconds", "tokens_per_second"):
+        del summary["totals"][name]
     return summary
 
 
@@ -103,11 +103,3 @@ def test_twenty_kills(server: RunningServer, tmp_path: Path) -> None:
     assert resumed.replies == total - len(survived)
     assert replies(killed) == replies(whole)
     assert numbers(killed) == numbers(whole)
-    # Of each trace every thinking token was generated once: the largest point's, whatever the kills.
-    for out in (whole, killed):
-        traces = [record for record in iter_records(out) if record.kind == "trace"]
-        assert len(traces) == len({record.problem for record in traces}) == PROBLEMS
-        forks = [json.loads(line) for line in (out / SAMPLES).read_bytes().splitlines() if b'"fork"' in line]
-        assert all(
-            fork["generated_tokens"] == fork["answer_tokens"] for fork in forks if fork["kind"] == "fork"
-        )
