@@ -102,6 +102,7 @@ class _Encoder:
         traces: list[dict[str, Any]] = []
         places: dict[str, int] = {}
         rows: list[dict[str, Any]] = []
+        first_with: dict[str, int] = {}
         gold = ""
         for outcome in replies:
             record = read_record_at(self._run.directory, outcome.offset)
@@ -114,6 +115,8 @@ class _Encoder:
                 places[key] = len(traces)
                 traces.append(self._trace(source))
             rows.append({"index": len(rows), **_reply(outcome, record), "trace": places.get(key)})
+            # A trace that ended by itself gives the same reply at every larger budget.
+            rows[-1]["same"] = first_with.setdefault(outcome.key, len(rows) - 1)
         return {
             "id": first.problem,
             "sample": first.sample,

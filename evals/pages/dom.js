@@ -28,8 +28,7 @@ const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") 
 
 function short(value) {
   if (value >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
-  if (value >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  return String(+value.toPrecision(4));
+  return String(+value.toPrecision(6));
 }
 
 function budgetName(budget) {

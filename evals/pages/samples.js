@@ -64,7 +64,7 @@ function sampleFigure(host, data) {
     const details = [known(entry.level) ? `level ${entry.level}` : null, entry.subject, data.samples.several ? `#${entry.sample}` : null].filter(known).join(" · ");
     return el(
       "div", { class: "option", role: "option", id: `option-${i}`, onclick: () => read(entry) },
-      el("span", { class: "id" }, entry.id), el("span", { class: "details" }, details), outcomeStrip(entry),
+      el("span", { class: "id" }, entry.id), outcomeStrip(entry), el("span", { class: "details" }, details),
     );
   }
 

@@ -34,7 +34,7 @@ function usedAxis(data) {
     return { title: "mean thinking tokens used", at: used, ticks: ticks.map((tick) => [tick, short(tick)]) };
   }
   const low = Math.floor(Math.log2(Math.min(...positive)));
-  const high = Math.ceil(Math.log2(Math.max(...positive)));
+  const high = Math.log2(Math.max(...positive));
   const place = (value) => (value > 0 ? Math.log2(value) : low - 1);
   const ticks = used.includes(0) ? [[low - 1, "0"]] : [];
   for (let power = low; power <= high; power += 1) ticks.push([power, short(2 ** power)]);

@@ -3,12 +3,15 @@
 const HEATS = [0.05, 0.2, 0.5, 1, 1.5, 2.2, 3];
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
+// Characters that turn the direction of all text after them; their token keeps them to itself.
+const TURNS = /[\u202a-\u202e\u2066-\u2069]/;
+
 // Entropies come as one letter a token, in steps of 1/20 of the square root; "." is not known.
 const entropyOf = (letter) => (letter === "." ? null : (LETTERS.indexOf(letter) / 20) ** 2);
 const heatOf = (entropy) => (known(entropy) ? HEATS.filter((level) => entropy >= level).length : 0);
 
 function readSample(reader, data, entry, start, told) {
-  let chosen = start;
+  let chosen = entry.replies[start].same;
   const answers = el("div", { class: "answers" });
   const text = el("div", { class: "trace" });
   const line = el("div", { class: "heat-line" });
@@ -18,7 +21,7 @@ function readSample(reader, data, entry, start, told) {
     data.samples.several ? `sample ${entry.sample}` : null,
   ].filter(known).join(" · ");
   reader.replaceChildren(
-    el("h3", {}, entry.id), el("p", { class: "facts" }, facts, facts ? " · " : "", "right answer: ", el("strong", {}, entry.gold)),
+    el("h3", {}, entry.id), el("p", { class: "facts" }, facts, facts ? " · " : "", "right answer: ", el("bdi", {}, entry.gold)),
     ...(entry.question ? [el("div", { class: "question" }, entry.question)] : []),
     answers, line, el("div", {}, text, reading),
   );
@@ -37,7 +40,6 @@ function readSample(reader, data, entry, start, told) {
   }
 
   function pick(index, focus = true) {
-    if (index < 0 || index >= entry.replies.length) return;
     chosen = index;
     show(focus);
   }
@@ -60,16 +62,21 @@ function readSample(reader, data, entry, start, told) {
 
 function answerTable(entry, chosen, pick) {
   const head = ["budget", "thinking", "ended by", "answer", "verdict"].map((name) => el("th", { scope: "col", class: name === "thinking" ? "number" : null }, name));
-  const rows = entry.replies.map((reply, i) => {
-    const button = el("button", { type: "button", "aria-pressed": String(i === chosen), onclick: () => pick(i) }, budgetName(reply.budget));
+  const distinct = entry.replies.filter((reply) => reply.same === reply.index);
+  const rows = distinct.map((reply) => {
+    const i = reply.index;
+    const more = entry.replies.some((other) => other.same === i && other.index > i);
+    const name = budgetName(reply.budget) + (more ? " and more" : "");
+    const button = el("button", { type: "button", "aria-pressed": String(i === chosen), onclick: () => pick(i) }, name);
     const verdict = el("td", { class: reply.right ? "right" : "wrong" }, `${reply.right ? "✓" : "✗"} ${reply.verdict === "equal" ? "right" : reply.verdict === "different" ? "wrong" : reply.verdict}`);
-    return el("tr", { class: i === chosen ? "chosen" : null, onclick: () => pick(i) }, el("th", { scope: "row" }, button), el("td", { class: "number" }, whole(reply.tokens)), el("td", {}, reply.cause ?? "–"), el("td", { class: "final" }, reply.final ?? "–"), verdict);
+    return el("tr", { class: i === chosen ? "chosen" : null, onclick: () => pick(i) }, el("th", { scope: "row" }, button), el("td", { class: "number" }, whole(reply.tokens)), el("td", {}, reply.cause ?? "–"), el("td", { class: "final" }, el("div", {}, reply.final ?? "–")), verdict);
   });
   const walk = (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
     event.preventDefault();
-    pick(chosen + step);
+    const to = distinct[distinct.findIndex((reply) => reply.index === chosen) + step];
+    if (to) pick(to.index);
   };
   return el("div", { class: "wide" }, el("table", { onkeydown: walk }, el("caption", {}, "Answers at each budget"), el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)));
 }
@@ -87,8 +94,9 @@ function tokens(trace, cuts, pick, reading) {
     const entropy = trace.entropy ? entropyOf(trace.entropy[i]) : null;
     const forking = known(trace.threshold) && known(entropy) && entropy >= trace.threshold;
     const token = document.createElement("span");
-    token.className = `h${heatOf(entropy)}${forking ? " fork" : ""}`;
-    token.textContent = trace.text.slice(at, at + length);
+    const piece = trace.text.slice(at, at + length);
+    token.className = `h${heatOf(entropy)}${forking ? " fork" : ""}${TURNS.test(piece) ? " isolate" : ""}`;
+    token.textContent = piece;
     token.dataset.token = i;
     box.append(token);
     at += length;
@@ -104,7 +112,8 @@ function tokens(trace, cuts, pick, reading) {
 }
 
 function cutMark({ reply, i }, pick) {
-  const words = `${reply.budget} → ${reply.final ?? "no answer"} ${reply.right ? "✓" : "✗"}`;
+  const answer = reply.final ?? "no answer";
+  const words = `${reply.budget} → ${answer.length > 40 ? `${answer.slice(0, 40)}…` : answer} ${reply.right ? "✓" : "✗"}`;
   const title = `cut at a budget of ${reply.budget}: the answer was ${reply.right ? "right" : "wrong"}`;
   return el("button", { type: "button", class: `cut-mark ${reply.right ? "right" : "wrong"}`, "data-reply": i, title, onclick: () => pick(i, false) }, words);
 }

@@ -68,9 +68,10 @@ function reliabilityPicture(name, found, budget) {
 function calibrationCurveFigure(host, data) {
   const looks = { answer_probability: "all", vote_share: "maj", stated_confidence: "pass" };
   const column = (source, name) => data.points.map((point) => point.calibration?.[source]?.[name]);
-  const series = Object.keys(SOURCES).map((source) => ({ name: `ECE, ${SOURCES[source]}`, look: looks[source], values: column(source, "ece") }));
-  const floors = Object.keys(SOURCES).map((source) => ({ name: `noise floor`, look: `floor ${looks[source]}`, values: column(source, "noise_floor") }));
-  const both = some([...series, ...floors]);
+  const both = some(Object.entries(SOURCES).flatMap(([source, name]) => [
+    { name, look: looks[source], values: column(source, "ece") },
+    { name: "its noise floor", look: `floor ${looks[source]}`, values: column(source, "noise_floor") },
+  ]));
   const top = Math.max(...both.flatMap((one) => one.values.filter(known)), 0.05);
   lineChart(host, {
     title: "Calibration error against thinking budget",
