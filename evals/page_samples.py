@@ -9,17 +9,16 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
-from pathlib import Path
 from typing import Any
 
 from evals.outcomes import Outcome
+from evals.questions import read_questions
 from evals.records import Record, content_hash
 from evals.replies import Run
 from evals.store import read_record_at
 
 MOST_CHARACTERS = 24_000_000
 """Of JSON in one page: more makes browsers slow to open it."""
-PROBLEMS = "problems.jsonl"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 Unit = tuple[str, int]
@@ -93,7 +92,7 @@ class _Encoder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._offsets = {r.key: r.offset for r in run.replies if r.kind == "trace"}
-        self._questions = _questions(run.directory)
+        self._questions = read_questions(run.directory)
         self._threshold = run.entropy.forking_threshold
 
     def entry(self, replies: Sequence[Outcome]) -> dict[str, Any]:
@@ -176,13 +175,3 @@ def entropy_letters(entropies: Iterable[float | None]) -> str:
 def _utf16_length(text: str) -> int:
     """The length of a text as browsers count it."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _questions(directory: Path) -> dict[str, str]:
-    """The problems' texts, for runs that store them."""
-    path = directory / PROBLEMS
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8") as lines:
-        rows = map(json.loads, lines)
-        return {row["id"]: row["problem"] for row in rows}

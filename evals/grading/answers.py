@@ -15,25 +15,9 @@ _RELATIONS = {
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset("only about approximately exactly around answer therefore thus so hence".split())
-_TURNING = (
-    "no",
-    "all",
-    "any",
-    "odd",
-    "even",
-    "most",
-    "least",
-    "less",
-    "more",
-    "undefined",
-    "never",
-)  # turn the meaning
-_MATRICES = frozenset(
-    ["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"]
-)
-_ROWS = frozenset(
-    ["cases", "aligned", "align", "align*", "gathered", "gather", "gather*", "split", "equation*"]
-)
+_TURNING = ("no", "all", "any", "odd", "even", "most", "least", "less", "more", "undefined", "never")  # turn the meaning
+_MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
+_ROWS = frozenset(["cases", "aligned", "align", "align*", "gathered", "gather", "gather*", "split", "equation*"])
 _WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
 _LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]+),([0-9]+)(?![0-9,])")
@@ -122,20 +106,14 @@ class AnswerParser(AtomParser):
             sides.pop()
         if not operators:
             return sides[0]
-        return node(
-            "relation", *sides, name=" ".join("=" if each in ("~", "==") else each for each in operators)
-        )
+        return node("relation", *sides, name=" ".join("=" if each in ("~", "==") else each for each in operators))
 
     def skip_label(self) -> None:
         """Step over "Paolo:" or "Case 1:" before a value."""
         for length in (1, 2, 3):
             if self.sees("op", ":", offset=length):
                 words = self.tokens[self.at : self.at + length]
-                if (
-                    words[0].kind in ("text", "word")
-                    and len(words[0].text) > 1
-                    and self.peek(length + 1) is not None
-                ):
+                if words[0].kind in ("text", "word") and len(words[0].text) > 1 and self.peek(length + 1) is not None:
                     self.at += length + 1
                 return
 
@@ -153,9 +131,7 @@ class AnswerParser(AtomParser):
         if self.sees("cmd", "pmod", "bmod", "mod") or self.sees("word", "mod"):
             self.at += 1
             return self.sum()
-        if self.sees("op", "(") and (
-            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
-        ):
+        if self.sees("op", "(") and (self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)):
             self.at += 2
             value = self.sum()
             self.expect("op", ")")
@@ -181,16 +157,10 @@ class AnswerParser(AtomParser):
                 return left
 
     def at_factor(self) -> bool:
-        if (
-            self.sees("word", "U", "u")
-            and self.at > 0
-            and self.tokens[self.at - 1].text in (")", "]", "rset")
-        ):
+        if self.sees("word", "U", "u") and self.at > 0 and self.tokens[self.at - 1].text in (")", "]", "rset"):
             self.tokens[self.at] = self.tokens[self.at]._replace(kind="word", text="U")
             return False
-        if self.sees("op", "(") and (
-            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
-        ):
+        if self.sees("op", "(") and (self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)):
             return False
         if self.at_condition():
             return False
@@ -285,9 +255,7 @@ class AnswerParser(AtomParser):
             raise ParseError("an empty environment")
         if name in _ROWS:
             flat = [row.args[0] for row in kept]
-            return (
-                node("list", *flat, name="and") if name != "cases" or _plain(kept) else node("cases", *kept)
-            )
+            return node("list", *flat, name="and") if name != "cases" or _plain(kept) else node("cases", *kept)
         matrix = node("matrix", *kept)
         return node("call", matrix, name="det") if name in ("vmatrix", "Vmatrix") else matrix
 
@@ -347,13 +315,7 @@ def _readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
     if "," in text and any(mark.isdigit() for mark in text):
         inside = text.lstrip("-").startswith(("(", "[", "\\{", "{", "\\left"))
         grouped = _LIST_OF_THOUSANDS.sub(lambda run: run.group().replace(",", ""), text)
-        spellings = (
-            [grouped]
-            if grouped == text
-            else [text, grouped]
-            if inside and ", " not in text
-            else [grouped, text]
-        )
+        spellings = [grouped] if grouped == text else [text, grouped] if inside and ", " not in text else [grouped, text]
         if options.decimal_comma:
             decimal = _DECIMAL_COMMA.sub(r"\1.\2", text)
             if decimal != text and not inside:
@@ -379,9 +341,7 @@ def _parsed(text: str, options: GradingOptions) -> Node:
 
 
 _NOT_WORDS = re.compile(r"[\\${}]|\s+|[.,;:!?\"'`*()]")
-_COMMAND = re.compile(
-    r"\\(?:text|mbox|textbf|textit|mathrm|textrm|mathbf|left|right|quad|qquad|operatorname)\b|\\[ ,;:!]"
-)
+_COMMAND = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textrm|mathbf|left|right|quad|qquad|operatorname)\b|\\[ ,;:!]")
 _ARTICLES = frozenset(["the", "a", "an"])
 _SMALL_NUMBERS = {
     word: str(value)
@@ -394,9 +354,7 @@ _SMALL_NUMBERS = {
 
 def words(text: str) -> Node:
     """Words as a node: lower case, without articles, punctuation and formatting; a number's name is a number."""
-    kept = [
-        word for word in _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split() if word not in _ARTICLES
-    ]
+    kept = [word for word in _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split() if word not in _ARTICLES]
     if len(kept) == 1 and kept[0] in _SMALL_NUMBERS:
         return number(int(_SMALL_NUMBERS[kept[0]]))
     return node("text", name=" ".join(kept))

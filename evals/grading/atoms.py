@@ -13,39 +13,8 @@ _ACCENTS = frozenset(
     ["vec", "hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "mathring", "overline"]
 )
 _STRUCTURAL = frozenset(
-    [
-        "rangle",
-        "rset",
-        "rfloor",
-        "rceil",
-        "le",
-        "ge",
-        "ne",
-        "approx",
-        "equiv",
-        "in",
-        "notin",
-        "cup",
-        "cap",
-        "mid",
-        "to",
-    ]
-    + [
-        "implies",
-        "pmod",
-        "bmod",
-        "mod",
-        "choose",
-        "setminus",
-        "pm",
-        "mp",
-        "int",
-        "lim",
-        "sim",
-        "cong",
-        "subset",
-        "iff",
-    ]
+    ["rangle", "rset", "rfloor", "rceil", "le", "ge", "ne", "approx", "equiv", "in", "notin", "cup", "cap", "mid", "to"]
+    + ["implies", "pmod", "bmod", "mod", "choose", "setminus", "pm", "mp", "int", "lim", "sim", "cong", "subset", "iff"]
     + ["subseteq", "partial", "over", "perp", "parallel", "forall", "exists"]
 )
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
@@ -284,11 +253,7 @@ class AtomParser(ExpressionParser):
         self.nesting -= 1
         variable = symbol(lower[0].text)
         if variable.name not in symbols(body):
-            return (
-                node("multiply", body, node("add", upper, negative(first), number(1)))
-                if name == "sum"
-                else body
-            )
+            return node("multiply", body, node("add", upper, negative(first), number(1))) if name == "sum" else body
         return node("sum", body, variable, first, upper, name=name)
 
 

@@ -16,9 +16,7 @@ def same_choice(a: str, b: str) -> bool:
         return False
     several = [_SEVERAL.fullmatch(text.replace("and", " ")) for text in (a, b)]
     if several[0] is not None and several[1] is not None:
-        letters = [
-            sorted(mark for mark in match[1] if mark.isalpha()) for match in several if match is not None
-        ]
+        letters = [sorted(mark for mark in match[1] if mark.isalpha()) for match in several if match is not None]
         return letters[0] == letters[1]
     first, second = _choice(a), _choice(b)
     if first is None or second is None:

@@ -62,22 +62,14 @@ class Comparison:
 
     def collections(self, first: Node, second: Node) -> bool:
         kinds = {first.kind, second.kind}
-        if (
-            kinds & {"union", "intersection", "difference"}
-            or _mentions_reals(first)
-            or _mentions_reals(second)
-        ):
+        if kinds & {"union", "intersection", "difference"} or _mentions_reals(first) or _mentions_reals(second):
             return self.as_sets(first, second) or self.parts_of_unions(first, second)
         if "matrix" in kinds:
             return self.matrices(first, second)
         if "ratio" in kinds:
             return self.ratios(first, second)
         if not kinds <= {"list", "tuple", "set"}:
-            return (
-                first.kind == second.kind
-                and first.name == second.name
-                and self.ordered(first.args, second.args)
-            )
+            return first.kind == second.kind and first.name == second.name and self.ordered(first.args, second.args)
         if kinds == {"tuple"}:
             long = len(first.args) > 2 or "<>" in (first.name, second.name)
             if not long and first.name != second.name and not self.as_sets(first, second):
@@ -89,9 +81,9 @@ class Comparison:
             if other.kind == "set" and not other.name:
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
-                return self.ordered(
-                    bare.args, tuple(_right_side(part) for part in other.args)
-                ) or self.as_sets(first, second)
+                return self.ordered(bare.args, tuple(_right_side(part) for part in other.args)) or self.as_sets(
+                    first, second
+                )
             return self.ordered(bare.args, other.args)
         if kinds == {"list"} and self.options.ordered_lists:
             return self.ordered(first.args, second.args)
@@ -135,16 +127,16 @@ class Comparison:
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            return (
-                len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
-            )
+            return len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
         if self.ordered(first.args, second.args):
             return True
         if len(first.args) != len(second.args) or _clock(first) and _clock(second):
             return False
         products = [
             (node("multiply", a, d), node("multiply", b, c))
-            for (a, b), (c, d) in zip(pairwise(first.args), pairwise(second.args), strict=True)
+            for (a, b), (c, d) in zip(
+                pairwise(first.args), pairwise(second.args), strict=True
+            )
         ]
         return all(self.scalars(left, right) for left, right in products)
 
@@ -180,11 +172,7 @@ class Comparison:
         if len(operators) == len(others) == 1:
             return self.proportional(first, second)
         if set(operators) | set(others) == {"="}:
-            return (
-                self.same(_last_equation(first), _last_equation(second))
-                if len(operators) + len(others) > 2
-                else False
-            )
+            return self.same(_last_equation(first), _last_equation(second)) if len(operators) + len(others) > 2 else False
         return False
 
     def proportional(self, first: Node, second: Node) -> bool:
@@ -319,18 +307,13 @@ def _with_function_values(first: Node, second: Node) -> tuple[Node, Node]:
     """f(t) = 2t with f's argument named as in the other definition."""
     heads = [each.args[0] for each in (first, second)]
     defined = all(
-        head.kind == "call"
-        and head.name.startswith("function ")
-        and len(head.args) == 1
-        and head.args[0].kind == "symbol"
+        head.kind == "call" and head.name.startswith("function ") and len(head.args) == 1 and head.args[0].kind == "symbol"
         for head in heads
     )
     if not defined or heads[0].name != heads[1].name:
         return first, second
     old, fresh = heads[1].args[0].name, heads[0].args[0].name
-    renamed = transform(
-        second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part
-    )
+    renamed = transform(second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part)
     return first, renamed
 
 
@@ -345,11 +328,8 @@ def _distinct(item: Node) -> Sequence[Node]:
 
 
 def _mentions_reals(item: Node) -> bool:
-    return (
-        item.kind == "symbol"
-        and (item.name.startswith("set ") or item.name == "emptyset")
-        or item.kind == "add"
-        and any(part.kind == "symbol" and part.name.startswith("set ") for part in item.args)
+    return item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset") or item.kind == "add" and any(
+        part.kind == "symbol" and part.name.startswith("set ") for part in item.args
     )
 
 

@@ -17,31 +17,9 @@ FUNCTIONS = {
     **{"cosec": "csc", "ceiling": "ceil", "sign": "sgn", "binomial": "binom", "factorial": "factorial"},
     **{"ctan": "cot", "arcosh": "acosh", "arsinh": "asinh", "artanh": "atanh", "arccosec": "acsc"},
 }  # fmt: skip
-CONSTANTS = {
-    "pi": "pi",
-    "infty": "oo",
-    "inf": "oo",
-    "infinity": "oo",
-    "oo": "oo",
-    "Infinity": "oo",
-    "Pi": "pi",
-}
+CONSTANTS = {"pi": "pi", "infty": "oo", "inf": "oo", "infinity": "oo", "oo": "oo", "Infinity": "oo", "Pi": "pi"}
 _STARTS = frozenset(
-    [
-        "frac",
-        "sqrt",
-        "binom",
-        "infty",
-        "pi",
-        "overline",
-        "sum",
-        "prod",
-        "lset",
-        "langle",
-        "lfloor",
-        "lceil",
-        "vec",
-    ]
+    ["frac", "sqrt", "binom", "infty", "pi", "overline", "sum", "prod", "lset", "langle", "lfloor", "lceil", "vec"]
     + ["hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "angle"]
 )
 
@@ -175,12 +153,7 @@ class ExpressionParser:
                 return [*factors[:-1], whole]
             if last.kind in ("number", "decimal"):
                 raise ParseError("two numbers side by side")
-        if (
-            self.options.mixed_numbers
-            and value is not None
-            and value.denominator == 1
-            and self.sees("cmd", "frac")
-        ):
+        if self.options.mixed_numbers and value is not None and value.denominator == 1 and self.sees("cmd", "frac"):
             fraction = self.power()
             top = fraction.args[0].number if fraction.kind == "divide" else None
             bottom = fraction.args[1].number if fraction.kind == "divide" else None
@@ -192,19 +165,9 @@ class ExpressionParser:
     def mixed(self, whole: Fraction | None) -> Node | None:
         """3 1/2 once the 3 is read; None where something else stands here."""
         top, bottom = self.peek(), self.peek(2)
-        if (
-            not self.options.mixed_numbers
-            or whole is None
-            or whole.denominator != 1
-            or not self.sees("op", "/", offset=1)
-        ):
+        if not self.options.mixed_numbers or whole is None or whole.denominator != 1 or not self.sees("op", "/", offset=1):
             return None
-        if (
-            top is None
-            or bottom is None
-            or bottom.kind != "num"
-            or not (top.text.isdigit() and bottom.text.isdigit())
-        ):
+        if top is None or bottom is None or bottom.kind != "num" or not (top.text.isdigit() and bottom.text.isdigit()):
             return None
         if int(bottom.text) == 0 or int(top.text) >= int(bottom.text):
             return None
@@ -219,9 +182,7 @@ class ExpressionParser:
         follower = self.peek(1)
         if follower is not None and follower.kind == "op" and follower.text in ("(", "+", "-", "*"):
             return False
-        return is_unit(word) or (
-            len(word) >= 4 and word not in FUNCTIONS and word not in GREEK and word != "sqrt"
-        )
+        return is_unit(word) or (len(word) >= 4 and word not in FUNCTIONS and word not in GREEK and word != "sqrt")
 
     def unit(self) -> str:
         """The unit that stands here as text, with its powers: "cm^2", "miles per hour"."""
@@ -353,21 +314,7 @@ def known_word(word: str) -> bool:
 
 def is_separating_word(word: str) -> bool:
     """Words that end an expression."""
-    return word.lower() in (
-        "and",
-        "or",
-        "if",
-        "for",
-        "where",
-        "when",
-        "with",
-        "mod",
-        "is",
-        "in",
-        "to",
-        "else",
-        "otherwise",
-    )
+    return word.lower() in ("and", "or", "if", "for", "where", "when", "with", "mod", "is", "in", "to", "else", "otherwise")
 
 
 def _added(terms: list[Node], total: Node | None) -> Node:

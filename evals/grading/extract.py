@@ -15,9 +15,7 @@ _JOINER = re.compile(r"\b(?:and|or)\b|[,;&]|\\q?quad")
 _NO_JOINT = re.compile(r"[0-9=.:]|\bthen\b|\n\s*\n")
 _MAX_GAP = 60  # characters between boxes of one answer
 _MAX_BOXES = 1_000
-_SPECIAL = re.compile(
-    r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|end|eom_id)\|>|<｜end▁of▁sentence｜>|</s>|<eos>|<end_of_turn>"
-)
+_SPECIAL = re.compile(r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|end|eom_id)\|>|<｜end▁of▁sentence｜>|</s>|<eos>|<end_of_turn>")
 _TAIL = 20_000  # characters at a reply's end in which an unboxed answer is looked for
 _HASHES = re.compile(r"####[ \t]*+([^\n]+)\s*+(?=\Z|<)")  # elsewhere it is a heading
 _MAX_STATED = 400
@@ -27,12 +25,9 @@ _STATED = re.compile(
 )
 _SENTENCE_END = re.compile(r"\n|\.(?=\s|\Z)|[,;]\s(?=(?:which|where|since|because|so|as|hence)\b)|I hope")
 _MATHS = re.compile(
-    r"\$\$(.{1,2000}?)\$\$|(?<!\\)\$([^$\n]{1,2000}?)(?<!\\)\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)",
-    re.DOTALL,
+    r"\$\$(.{1,2000}?)\$\$|(?<!\\)\$([^$\n]{1,2000}?)(?<!\\)\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)", re.DOTALL
 )
-_NUMBER = re.compile(
-    r"[-+]?[$€£]?(?:[0-9]+(?:,[0-9]{3})+|[0-9]+)(?:[.,][0-9]+)?(?:\s?[%€$°²³]|\s?/\s?[0-9]+)?|[-+]?\.[0-9]+"
-)
+_NUMBER = re.compile(r"[-+]?[$€£]?(?:[0-9]+(?:,[0-9]{3})+|[0-9]+)(?:[.,][0-9]+)?(?:\s?[%€$°²³]|\s?/\s?[0-9]+)?|[-+]?\.[0-9]+")
 _VERB = re.compile(r"\b(?:is|are|equals?|was|were|be)\b:?\s|=\s?")
 _PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
 _BARE_LENGTH = 200
@@ -111,7 +106,7 @@ def stated_answer(text: str) -> str | None:
     sentence = tail[stated.end() : stated.end() + _MAX_STATED].lstrip(" \n:*")
     formula = _MATHS.match(sentence)
     end = _SENTENCE_END.search(sentence, formula.end() if formula else 0)
-    found = sentence[: end.start() if end else None].strip(' *_\n\t"')
+    found = sentence[: end.start() if end else None].strip(" *_\n\t\"")
     return value_in(found) or None
 
 

@@ -35,11 +35,7 @@ def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade
     verdict, method = compare(expected, answer, options)
     if verdict is not Verdict.EQUAL:  # a short reply may be the answer as a whole: odd $n$
         whole = bare_answer(after_thinking(response) or "")
-        if (
-            whole is not None
-            and "boxed" not in whole
-            and compare(expected, whole, options)[0] is Verdict.EQUAL
-        ):
+        if whole is not None and "boxed" not in whole and compare(expected, whole, options)[0] is Verdict.EQUAL:
             return Grade(True, whole, Verdict.EQUAL, "typed")
     return Grade(verdict is Verdict.EQUAL, answer, verdict, method)
 

@@ -162,10 +162,8 @@ class Evaluator:
                 return mp.log(first) / mp.log(values[1])
             case "abs", 1:
                 return abs(first)
-            case (("floor" | "ceil"), 1):
-                if mp.im(first) != 0 or (
-                    abs(first - mp.nint(first)) < mp.mpf(10) ** -20 and not mp.isint(first)
-                ):
+            case ("floor" | "ceil"), 1:
+                if mp.im(first) != 0 or (abs(first - mp.nint(first)) < mp.mpf(10) ** -20 and not mp.isint(first)):
                     raise UnknownError("on the edge of a step")
                 return mp.floor(first) if name == "floor" else mp.ceil(first)
             case "max", _:

@@ -80,10 +80,7 @@ def ratio(first: Node, second: Node) -> int | None:
     if len(quotients) < 2:
         return None
     head = quotients[0]
-    if (
-        any(abs(each - head) > abs(head) * mp.mpf(10) ** (10 - _AGREEMENT) for each in quotients)
-        or mp.im(head) != 0
-    ):
+    if any(abs(each - head) > abs(head) * mp.mpf(10) ** (10 - _AGREEMENT) for each in quotients) or mp.im(head) != 0:
         return 0
     return 1 if head > 0 else -1
 

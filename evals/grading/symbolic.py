@@ -27,9 +27,7 @@ def equal_expressions(first: Node, second: Node) -> bool | None:
     difference = sympy.simplify(left - right)
     if difference == 0:
         return True
-    return (
-        False if difference.is_number and difference.is_zero is False else difference.equals(sympy.Integer(0))
-    )
+    return False if difference.is_number and difference.is_zero is False else difference.equals(sympy.Integer(0))
 
 
 def build(item: Node) -> Any | None:

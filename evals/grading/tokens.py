@@ -13,9 +13,7 @@ _GREEK = (
     "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau "
     "upsilon phi chi psi omega"
 ).split()
-GREEK = frozenset(
-    [*_GREEK, *(name.capitalize() for name in _GREEK), "varphi", "varepsilon", "vartheta", "ell"]
-)
+GREEK = frozenset([*_GREEK, *(name.capitalize() for name in _GREEK), "varphi", "varepsilon", "vartheta", "ell"])
 _GREEK_LETTERS = dict(zip("αβγδεζηθικλμνξοπρστυφχψω", _GREEK, strict=True)) | dict(
     zip("ΑΒΓΔΕΖΗΘΙΚΛΜΝΞΟΠΡΣΤΥΦΧΨΩ", (name.capitalize() for name in _GREEK), strict=True)
 )
@@ -38,9 +36,7 @@ _UNICODE = str.maketrans(
     _SIGNS
     | {letter: f"\\{name} " for letter, name in _GREEK_LETTERS.items()}
     | {chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width forms
-    | dict.fromkeys(
-        "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "
-    )
+    | dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " ")
 )
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿˣ", "0123456789+-()nx")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋ₙ", "0123456789+-n")
@@ -49,9 +45,7 @@ _LOWERED_RUN = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋ₙ]+")
 _HALF = re.compile("(?<=[0-9])(?=[½⅓⅔¼¾⅕⅛])")
 
 _DEGREE = re.compile(r"\^\s*+(?:\\circ(?![A-Za-z])|\{\s*+\\circ\s*+\}|\\degree(?![A-Za-z])|o(?![A-Za-z0-9]))")
-_SEPARATOR = re.compile(
-    r"(?<=[0-9])(?:\s?\{\s?,\s?\}|\\,|\\!,|,\\!\s?|\{\\,\}|\{,\\!\}|\\ |\\;|~)(?=[0-9]{3}(?![0-9]))"
-)
+_SEPARATOR = re.compile(r"(?<=[0-9])(?:\s?\{\s?,\s?\}|\\,|\\!,|,\\!\s?|\{\\,\}|\{,\\!\}|\\ |\\;|~)(?=[0-9]{3}(?![0-9]))")
 _SPACED_THOUSANDS = re.compile(r"(?<![0-9.,^_}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/\\])")
 _ORDINAL = re.compile(
     r"(?<=[0-9])\s*+(?:\^\s*+)?\{?\s*+(?:\\(?:text|mathrm|textsuperscript|rm|mbox)\s*+\{?)?\s*+(?:st|nd|rd|th)\b(?![A-Za-z])\s*+\}{0,2}"
@@ -86,48 +80,10 @@ _TEXT = frozenset(
 )
 _DROPPED = frozenset(
     ["left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "Biggl"]
-    + [
-        "Biggr",
-        "bigm",
-        "displaystyle",
-        "textstyle",
-        "scriptstyle",
-        "limits",
-        "nolimits",
-        "mathbf",
-        "boldsymbol",
-    ]
+    + ["Biggr", "bigm", "displaystyle", "textstyle", "scriptstyle", "limits", "nolimits", "mathbf", "boldsymbol"]
     + ["bm", "mathit", "bf", "it", "mathcal", "mathscr", "mathfrak", "pmb", "mathop", "mathopen", "mathclose"]
-    + [
-        "!",
-        ",",
-        ";",
-        ":",
-        " ",
-        "quad",
-        "qquad",
-        "hspace",
-        "hfill",
-        "hline",
-        "nonumber",
-        "notag",
-        "strut",
-        "left.",
-    ]
-    + [
-        "thinspace",
-        "phantom",
-        "middle",
-        "Large",
-        "large",
-        "normalsize",
-        "huge",
-        "small",
-        "\n",
-        "\t",
-        "boxed",
-        "fbox",
-    ]
+    + ["!", ",", ";", ":", " ", "quad", "qquad", "hspace", "hfill", "hline", "nonumber", "notag", "strut", "left."]
+    + ["thinspace", "phantom", "middle", "Large", "large", "normalsize", "huge", "small", "\n", "\t", "boxed", "fbox"]
     + ["$", "unicode", "ensuremath", "mathstrut", "-", "/"]
 )
 _SPACES = frozenset([",", ";", ":", " ", "quad", "qquad", "\n", "\t", "$"])
@@ -145,16 +101,7 @@ _SAME_AS = {
     "newline": "\\", "cr": "\\", "choose": "choose", "dsqrt": "sqrt", "infin": "infty",
 }  # fmt: skip
 _OPERATORS = frozenset("* / < > % [ ] ( ) : ... | || deg ' &".split())
-_OP_SPELLINGS = {
-    "==": "=",
-    "**": "^",
-    "<>": "ne",
-    "!=": "ne",
-    "<=": "le",
-    ">=": "ge",
-    "=>": "implies",
-    "->": "to",
-}
+_OP_SPELLINGS = {"==": "=", "**": "^", "<>": "ne", "!=": "ne", "<=": "le", ">=": "ge", "=>": "implies", "->": "to"}
 _CONNECTIVES = {"and": "and", "or": "or", "land": "and", "lor": "or"}
 _FUNCTION_NAMES = frozenset("sin cos tan cot sec csc log ln exp arcsin arccos arctan gcd lcm max min".split())
 _NUMERIC_TEXT = re.compile(r"[-+0-9.,/ ]*[0-9][-+0-9.,/ ]*|\(?[-+]?[0-9]+(?:, ?[-+]?[0-9]+)*\)?")
@@ -203,7 +150,7 @@ def tokenise(text: str) -> list[Token]:
             break
         position = match.end()
         kind, value = match.lastgroup or "", match.group(match.lastgroup or 0)
-        if kind == "space" or (kind == "op" and value in '$`"'):
+        if kind == "space" or (kind == "op" and value in "$`\""):
             spaced = True
             continue
         if kind == "cmd":
@@ -265,11 +212,7 @@ def _add_text(tokens: list[Token], content: str, spaced: bool, command: str) -> 
         tokens.append(Token("op", words.lower(), spaced))
     elif words in (",", ";"):
         tokens.append(Token("op", words, spaced))
-    elif (
-        (len(words) == 1 and words.isalpha() and command in ("mathrm", "rm"))
-        or command.startswith("operator")
-        or words in _FUNCTION_NAMES
-    ):
+    elif (len(words) == 1 and words.isalpha() and command in ("mathrm", "rm")) or command.startswith("operator") or words in _FUNCTION_NAMES:
         tokens.append(Token("word", words, spaced))
     elif _NUMERIC_TEXT.fullmatch(words) or ("\\" in words and words.count("{") == words.count("}")):
         if len(tokens) > MAX_TOKENS or len(words) > MAX_CHARACTERS or words.count("\\text") > 3:

@@ -52,13 +52,7 @@ def measure(unit: str) -> Measure | None:
 
     "cm^2" is ((("length", 2),), 1/10000), "miles per hour" a length by a time.
     """
-    text = (
-        unit.replace(" per ", " / ")
-        .replace(" an ", " / ")
-        .replace("/", " / ")
-        .replace("·", " ")
-        .replace(".", " ")
-    )
+    text = unit.replace(" per ", " / ").replace(" an ", " / ").replace("/", " / ").replace("·", " ").replace(".", " ")
     dimensions: dict[str, int] = {}
     factor, sign, next_power = Fraction(1), 1, 1
     for word in text.replace("*", " ").split()[:12]:
