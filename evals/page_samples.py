@@ -93,7 +93,8 @@ class _Encoder:
         self._run = run
         self._offsets = {r.key: r.offset for r in run.replies if r.kind == "trace"}
         self._questions = read_questions(run.directory)
-        self._threshold = run.entropy.forking_threshold
+        # At 0 every token of a model that is always sure would be a forking one.
+        self._threshold = run.entropy.forking_threshold or None
 
     def entry(self, replies: Sequence[Outcome]) -> dict[str, Any]:
         """One problem and sample with its traces, and its replies in order of budget."""

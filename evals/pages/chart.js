@@ -5,7 +5,7 @@
 //         height, small, choose }
 // look: the class that gives a series its colour, mark and dash.
 
-const MARKS = { all: "circle", cut: "square", off: "diamond" };
+const MARKS = { all: "circle", along: "circle", cut: "square", off: "diamond" };
 
 function lineChart(host, spec) {
   const hidden = new Set();

@@ -3,6 +3,7 @@
 const FIGURES = {
   curve: curveFigure, endings: endingFigure, groups: groupFigure, control: controlFigure, votes: voteFigure,
   calibration: calibrationFigure, "calibration-curve": calibrationCurveFigure, entropy: entropyFigure,
+  "entropy-along": entropyAlongFigure,
   samples: sampleFigure, "compared-curves": comparedCurvesFigure, "compared-differences": comparedDifferencesFigure,
 };
 

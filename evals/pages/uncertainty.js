@@ -84,6 +84,21 @@ function calibrationCurveFigure(host, data) {
   });
 }
 
+// Token entropy from the first to the last tenth of the traces that ended by themselves.
+function entropyAlongFigure(host, data) {
+  const rows = data.entropy_along;
+  const column = (name) => rows.map((row) => row[name]);
+  lineChart(host, {
+    title: "Token entropy along the trace",
+    description: "Mean entropy of the tokens in each tenth of the thinking, in nats.",
+    height: 200,
+    x: { title: "share of the thinking done, %", at: rows.map((row) => (row.from + row.to) / 2), ticks: [0, 0.2, 0.4, 0.6, 0.8, 1].map((at) => [at, String(Math.round(100 * at))]) },
+    y: { title: "nats a token", domain: [0, Math.max(...column("token"), 0.1) * 1.1], write: (value) => decimal(value, 3) },
+    names: rows.map((row) => `from ${Math.round(100 * row.from)} to ${Math.round(100 * row.to)} % of the thinking (${whole(row.tokens)} tokens)`),
+    series: [{ name: "mean token entropy", look: "along", values: column("token") }],
+  });
+}
+
 function entropyFigure(host, data) {
   const column = (name) => data.points.map((point) => point.entropy?.[name]);
   const series = some([
