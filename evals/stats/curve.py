@@ -214,9 +214,8 @@ def resampled_means(values: Matrix, draws: int, seed: int) -> Iterator[Matrix]:
     left = draws
     while left:
         rows = min(left, max(1, _CHUNK // n))
-        weights = np.empty((rows, n), dtype=np.float32)
-        for row in weights:
-            row[:] = np.bincount(rng.integers(0, n, n, dtype=np.int32), minlength=n)
+        places = rng.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
+        weights = np.bincount(places.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float32)
         if complete:
             yield (weights @ narrow).astype(float) / n
         else:
