@@ -5,8 +5,8 @@ import pytest
 from evals.bench.coverage import Case, cases, coverage
 
 # What one trial costs decides how many there are.
-_RUNS = {"share": 600, "these": 600, "pass": 400, "answer": 600, "paired": 600, "AUROC": 500, "curve, p": 500}
-_SLOW = 250
+_RUNS = {"share": 400, "these": 400, "pass": 300, "answer": 400, "paired": 400, "AUROC": 300, "curve, p": 400}
+_SLOW = 150
 
 
 def quick() -> list[Case]:
