@@ -17,7 +17,7 @@ from evals.stats.proportions import Estimate, effective_sizes, normal_quantile, 
 
 Matrix = NDArray[np.float64]
 
-_CHUNK = 1 << 22  # question weights held at once
+_CHUNK = 1 << 19  # question weights held at once; more would leave the cache
 
 
 @dataclass(frozen=True, slots=True)
