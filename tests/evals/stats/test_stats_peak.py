@@ -88,7 +88,7 @@ def test_choosing_the_peak_does_not_make_a_loss() -> None:
         assert estimate is not None
         fitted.append(estimate.mean)
     assert np.mean(plain) > 0.05
-    assert np.mean(fitted) < 0.45 * np.mean(plain)
+    assert np.mean(fitted) < 0.6 * np.mean(plain)
 
 
 def test_a_plain_loss_is_estimated_without_bias() -> None:
