@@ -1,9 +1,10 @@
 """Paired differences against closed forms and simulated coverage."""
 
 import random
+from math import sqrt
 
 import pytest
-from scipy.special import stdtrit
+from scipy.special import ndtri
 
 from evals.stats import paired_difference
 
@@ -16,8 +17,8 @@ def test_paired_difference_closed_form() -> None:
     assert estimate is not None
     assert estimate.mean == pytest.approx(0.2)
     assert estimate.se == pytest.approx(0.088, abs=5e-4)
-    half = float(stdtrit(29, 0.975)) * (estimate.se or 0)
-    assert (estimate.low, estimate.high) == pytest.approx((0.2 - half, 0.2 + half))
+    half = float(ndtri(0.975)) * sqrt((10 / 32 - 0.1875**2) / 32)  # Bonett and Price
+    assert (estimate.low, estimate.high) == pytest.approx((0.1875 - half, 0.1875 + half))
 
 
 def test_paired_difference_uses_common_questions() -> None:

@@ -1,0 +1,361 @@
+"""Equality of parsed answers: scalars, collections, equations, inequalities, sets, words.
+
+Every comparison is symmetric. What numbers cannot settle is collected in `unsettled` for computer algebra.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+
+from evals.grading import intervals, probe
+from evals.grading.exact import rational
+from evals.grading.options import GradingOptions
+from evals.grading.scalars import same_scalar
+from evals.grading.tree import Node, is_scalar, negative, node, rebuild, symbol, symbols, transform, walk
+
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "subset": "superset"}
+_MAX_ITEMS = 200
+_PARAMETERS = frozenset(["k", "n", "m", "l", "ell", "t", "s", "j", "c", "C", "K", "N"])
+
+
+class Comparison:
+    """One comparison of two answers under `options`."""
+
+    def __init__(self, options: GradingOptions) -> None:
+        self.options = options
+        self.unsettled: list[tuple[Node, Node]] = []
+
+    def answers(self, first: Node, second: Node) -> bool:
+        """Whether two whole answers are equal."""
+        first, second = _signs_written_out(first), _signs_written_out(second)
+        return self.same(first, _with_parameter_of(first, second))
+
+    def same(self, first: Node, second: Node) -> bool:
+        if first == second:
+            return True
+        first, second = _bare(first), _bare(second)
+        kinds = {first.kind, second.kind}
+        if "text" in kinds:
+            return self.words(first, second)
+        if "congruence" in kinds:
+            return self.congruences(first, second)
+        if "cases" in kinds:
+            return first.kind == second.kind and self.unordered(first.args, second.args)
+        if "member" in kinds:
+            return self.same(_member(first), _member(second))
+        if kinds == {"relation"}:
+            return self.relations(first, second) or self.as_sets(first, second)
+        if "relation" in kinds:
+            return self.relation_and_other(first, second)
+        if is_scalar(first) and is_scalar(second):
+            return self.scalars(first, second)
+        return self.collections(first, second)
+
+    def scalars(self, first: Node, second: Node) -> bool:
+        settled = same_scalar(first, second, self.options)
+        if settled is None:
+            self.unsettled.append((first, second))
+        return settled is True
+
+    # Collections.
+
+    def collections(self, first: Node, second: Node) -> bool:
+        kinds = {first.kind, second.kind}
+        if kinds & {"union", "intersection", "difference"} or _mentions_reals(first) or _mentions_reals(second):
+            return self.as_sets(first, second) or self.parts_of_unions(first, second)
+        if "matrix" in kinds:
+            return self.matrices(first, second)
+        if "ratio" in kinds:
+            return self.ratios(first, second)
+        if not kinds <= {"list", "tuple", "set"}:
+            return first.kind == second.kind and first.name == second.name and self.ordered(first.args, second.args)
+        if kinds == {"tuple"}:
+            long = len(first.args) > 2 or "<>" in (first.name, second.name)
+            if not long and first.name != second.name and not self.as_sets(first, second):
+                return False
+            return self.ordered(first.args, second.args)
+        if "tuple" in kinds:
+            bare = first if first.kind == "tuple" else second
+            other = second if first.kind == "tuple" else first
+            if other.kind == "set" and not other.name:
+                return False
+            if other.args and all(part.kind == "relation" for part in other.args):
+                return self.ordered(bare.args, tuple(_right_side(part) for part in other.args)) or self.as_sets(
+                    first, second
+                )
+            return self.ordered(bare.args, other.args)
+        if kinds == {"list"} and self.options.ordered_lists:
+            return self.ordered(first.args, second.args)
+        return self.unordered(_distinct(first), _distinct(second))
+
+    def ordered(self, first: Sequence[Node], second: Sequence[Node]) -> bool:
+        return len(first) == len(second) and all(self.same(a, b) for a, b in zip(first, second, strict=True))
+
+    def unordered(self, first: Sequence[Node], second: Sequence[Node]) -> bool:
+        """Whether the items pair up one to one."""
+        if len(first) != len(second):
+            return False
+        values = [[rational(item) for item in items] for items in (first, second)]
+        if all(value is not None for row in values for value in row):
+            return Counter(values[0]) == Counter(values[1])
+        if len(first) > _MAX_ITEMS:
+            return False
+        left = list(second)
+        for item in first:
+            for index, candidate in enumerate(left):
+                if self.same(item, candidate):
+                    del left[index]
+                    break
+            else:
+                return False
+        return True
+
+    def matrices(self, first: Node, second: Node) -> bool:
+        rows = [_rows(first), _rows(second)]
+        if rows[0] is None or rows[1] is None:
+            return False
+        shapes = [[len(row) for row in each] for each in rows]
+        if shapes[0] != shapes[1]:
+            lines = [_line(each) for each in rows]  # a column is a row is a vector
+            one_is_vector = first.kind != "matrix" or second.kind != "matrix"
+            if lines[0] is None or lines[1] is None or not one_is_vector:
+                return False
+            return self.ordered(lines[0], lines[1])
+        return all(self.ordered(a, b) for a, b in zip(*rows, strict=True))
+
+    def ratios(self, first: Node, second: Node) -> bool:
+        if first.kind != second.kind:
+            scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
+            return len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
+        if self.ordered(first.args, second.args):
+            return True
+        if len(first.args) != len(second.args) or _clock(first) and _clock(second):
+            return False
+        products = [
+            (node("multiply", a, d), node("multiply", b, c))
+            for (a, b), (c, d) in zip(
+                pairwise(first.args), pairwise(second.args), strict=True
+            )
+        ]
+        return all(self.scalars(left, right) for left, right in products)
+
+    # Sets of numbers.
+
+    def as_sets(self, first: Node, second: Node) -> bool:
+        """Whether both describe the same set of real numbers."""
+        left, right = intervals.intervals(first), intervals.intervals(second)
+        if left is None or right is None or len(left) != len(right):
+            return False
+        return all(
+            one.closed == other.closed and self.same(one.item, other.item)
+            for a, b in zip(left, right, strict=True)
+            for one, other in zip(a, b, strict=True)
+        )
+
+    def parts_of_unions(self, first: Node, second: Node) -> bool:
+        if first.kind != second.kind or first.kind not in ("union", "intersection", "difference"):
+            return False
+        parts = [_flattened(first, first.kind), _flattened(second, second.kind)]
+        return self.ordered(*parts) if first.kind == "difference" else self.unordered(*parts)
+
+    # Statements.
+
+    def relations(self, first: Node, second: Node) -> bool:
+        operators, others = first.name.split(), second.name.split()
+        if len(operators) == len(others):
+            if operators == others and self.ordered(first.args, second.args):
+                return True
+            flipped = [_FLIPPED.get(each, each) for each in reversed(others)]
+            if operators == flipped and self.ordered(first.args, tuple(reversed(second.args))):
+                return True
+        if len(operators) == len(others) == 1:
+            return self.proportional(first, second)
+        if set(operators) | set(others) == {"="}:
+            return self.same(_last_equation(first), _last_equation(second)) if len(operators) + len(others) > 2 else False
+        return False
+
+    def proportional(self, first: Node, second: Node) -> bool:
+        """Whether lhs - rhs of one is a constant times that of the other, with the right sign for < and >."""
+        if first.name not in _FLIPPED or second.name not in _FLIPPED:
+            return False
+        if not all(is_scalar(side) for side in (*first.args, *second.args)):
+            return False
+        renamed = _with_function_values(first, second)
+        left, right = (node("add", each.args[0], negative(each.args[1])) for each in renamed)
+        if symbols(left) != symbols(right):
+            return False
+        sign = probe.ratio(left, right)
+        if not sign:
+            return False
+        if first.name in ("=", "!="):
+            return first.name == second.name
+        return (first.name if sign > 0 else _FLIPPED[first.name]) == second.name
+
+    def relation_and_other(self, first: Node, second: Node) -> bool:
+        relation, other = (first, second) if first.kind == "relation" else (second, first)
+        if set(relation.name.split()) == {"="}:
+            target = _right_side(relation)
+            if target is not relation:
+                return self.same(target, other)
+            return False
+        return self.as_sets(first, second)
+
+    def congruences(self, first: Node, second: Node) -> bool:
+        if first.kind != second.kind:
+            congruence, other = (first, second) if first.kind == "congruence" else (second, first)
+            return self.same(congruence.args[0], _right_side(other))
+        if not self.same(first.args[1], second.args[1]):
+            return False
+        values = [rational(each.args[0]) for each in (first, second)]
+        modulus = rational(first.args[1])
+        if values[0] is None or values[1] is None or not modulus:
+            return self.same(first.args[0], second.args[0])
+        return (values[0] - values[1]) % modulus == 0
+
+    def words(self, first: Node, second: Node) -> bool:
+        return first.kind == second.kind and first.name.replace(" ", "") == second.name.replace(" ", "")
+
+
+def _signs_written_out(item: Node) -> Node:
+    """a +- b as the list of both values, inside its list or set where it stands in one."""
+    if not any(part.kind == "plusminus" for part in walk(item)):
+        return item
+    if item.kind in ("list", "set"):
+        items: list[Node] = []
+        for arg in item.args:
+            written = _signs_written_out(arg)
+            items.extend(written.args if written.kind == "list" and arg.kind != "list" else (written,))
+        return rebuild(item, tuple(items))
+
+    def chosen(upper: bool) -> Node:
+        def choose(part: Node) -> Node:
+            if part.kind != "plusminus":
+                return part
+            plus = (part.name == "+-") == upper
+            return node("add", part.args[0], part.args[1] if plus else negative(part.args[1]))
+
+        return transform(item, choose)
+
+    return node("list", chosen(True), chosen(False), name=",")
+
+
+def _bare(item: Node) -> Node:
+    """Without a list or set around a single item, and without conditions such as k in Z beside an answer."""
+    if item.kind == "list":
+        kept = tuple(part for part in item.args if not _is_condition(part))
+        if kept and len(kept) < len(item.args):
+            item = rebuild(item, kept)
+        if len(item.args) > 1 and all(part.kind == "set" for part in item.args) and item.name == "and":
+            return item
+    while item.kind in ("list", "set") and len(item.args) == 1:
+        item = item.args[0]
+    return item
+
+
+def _with_parameter_of(first: Node, second: Node) -> Node:
+    """`second` with its free parameter named as in `first`: pi/6 + 2 pi n and pi/6 + 2 pi k are one family."""
+    names = symbols(first), symbols(second)
+    old, fresh = names[1] - names[0], names[0] - names[1]
+    if len(old) != 1 or len(fresh) != 1 or not old <= _PARAMETERS or not fresh <= _PARAMETERS:
+        return second
+    (name,), renamed = old, symbol(next(iter(fresh)))
+    return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
+
+
+def _is_condition(item: Node) -> bool:
+    if item.kind != "member":
+        return False
+    where = item.args[1]
+    return where.kind == "symbol" and where.name.startswith("set ")
+
+
+def _member(item: Node) -> Node:
+    return item.args[1] if item.kind == "member" else item
+
+
+def _right_side(item: Node) -> Node:
+    """5 of x = 5 or f(x) = 5, whatever the order; `item` itself when no side is a mere name."""
+    if item.kind != "relation" or set(item.name.split()) != {"="}:
+        return item
+    for label, value in ((item.args[0], item.args[-1]), (item.args[-1], item.args[0])):
+        if _is_label(label) and not (label.kind == "symbol" and label.name in symbols(value)):
+            return value
+    if len(item.args) > 2:
+        return item.args[-1]
+    return item
+
+
+def _is_label(item: Node) -> bool:
+    if item.kind == "symbol":
+        return True
+    if item.kind == "multiply":  # AB, S_ABC: letters side by side
+        return all(part.kind == "symbol" and part.name.isupper() for part in item.args)
+    if item.kind in ("tuple", "ratio"):
+        return all(_is_label(part) for part in item.args)
+    if item.kind == "call" and item.name in ("abs", "det", "deg", "Pr", "min", "max"):
+        return all(_is_label(part) for part in item.args)
+    return item.kind == "call" and item.name.startswith("function ")
+
+
+def _last_equation(item: Node) -> Node:
+    """x = a = b as x = b."""
+    return node("relation", item.args[0], item.args[-1], name="=") if len(item.args) > 2 else item
+
+
+def _with_function_values(first: Node, second: Node) -> tuple[Node, Node]:
+    """f(t) = 2t with f's argument named as in the other definition."""
+    heads = [each.args[0] for each in (first, second)]
+    defined = all(
+        head.kind == "call" and head.name.startswith("function ") and len(head.args) == 1 and head.args[0].kind == "symbol"
+        for head in heads
+    )
+    if not defined or heads[0].name != heads[1].name:
+        return first, second
+    old, fresh = heads[1].args[0].name, heads[0].args[0].name
+    renamed = transform(second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part)
+    return first, renamed
+
+
+def _distinct(item: Node) -> Sequence[Node]:
+    """A set's items once each; lists as they are."""
+    if item.kind != "set":
+        return item.args
+    kept: dict[Node | Fraction, Node] = {}
+    for arg in item.args:
+        kept.setdefault(rational(arg) or arg, arg)
+    return list(kept.values())
+
+
+def _mentions_reals(item: Node) -> bool:
+    return item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset") or item.kind == "add" and any(
+        part.kind == "symbol" and part.name.startswith("set ") for part in item.args
+    )
+
+
+def _rows(item: Node) -> list[Sequence[Node]] | None:
+    """Rows of a matrix, of a tuple of tuples, or of a vector."""
+    if item.kind == "matrix":
+        return [row.args for row in item.args]
+    if item.kind in ("tuple", "list"):
+        if all(part.kind == "tuple" for part in item.args):
+            return [part.args for part in item.args]
+        return [item.args]
+    return [(item,)] if is_scalar(item) else None
+
+
+def _line(rows: list[Sequence[Node]]) -> list[Node] | None:
+    if len(rows) == 1:
+        return list(rows[0])
+    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else None
+
+
+def _clock(item: Node) -> bool:
+    """Whether a ratio may be a time of day."""
+    return len(item.args) == 2 and len(item.args[1].name) == 2
+
+
+def _flattened(item: Node, kind: str) -> list[Node]:
+    if item.kind != kind:
+        return [item]
+    return [part for arg in item.args for part in _flattened(arg, kind)]

@@ -1,0 +1,117 @@
+"""Grading: the final answer of a reply against the expected one, in stages from cheap to costly.
+
+1. the same text after normalising; 2. plain numbers; 3. parsed answers compared part by part, expressions
+numerically; 4. computer algebra in a worker process, for what numbers cannot settle.
+"""
+
+from collections.abc import Sequence
+
+from evals.grading.answers import readings
+from evals.grading.cage import shared_cage
+from evals.grading.choices import same_choice
+from evals.grading.compare import Comparison
+from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
+from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
+from evals.grading.plain import normalise, plain_number
+from evals.grading.tree import Node, is_scalar
+
+_DEFAULT = GradingOptions()
+_SYMBOLIC = "evals.grading.symbolic:equal_expressions"
+_MAX_WORKER_CALLS = 4  # in one comparison
+
+
+def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade:
+    """Compare the final answer of `response` with `gold`. Any text at all gets a verdict.
+
+    May be called from any thread; an asyncio program calls it through `asyncio.to_thread`, since the last
+    stage waits for a worker process.
+    """
+    if after_thinking(response) is None:
+        return Grade(False, None, Verdict.CENSORED)
+    answer = final_answer(response)
+    if answer is None:
+        return Grade(False, None, Verdict.NO_ANSWER)
+    expected = expected_answer(gold)
+    verdict, method = compare(expected, answer, options)
+    if verdict is not Verdict.EQUAL:  # a short reply may be the answer as a whole: odd $n$
+        whole = bare_answer(after_thinking(response) or "")
+        if whole is not None and "boxed" not in whole and compare(expected, whole, options)[0] is Verdict.EQUAL:
+            return Grade(True, whole, Verdict.EQUAL, "typed")
+    return Grade(verdict is Verdict.EQUAL, answer, verdict, method)
+
+
+def equivalent(a: str, b: str, options: GradingOptions = _DEFAULT) -> bool:
+    """Whether two bare answers are equal; the order of the two does not matter."""
+    return compare(a, b, options)[0] is Verdict.EQUAL
+
+
+def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict, str]:
+    """Verdict on two bare answers, and the method that reached it. Symmetric."""
+    a, b = sorted((normalise(a), normalise(b)))
+    if a == b:
+        return Verdict.EQUAL, "exact"
+    numbers = plain_number(a), plain_number(b)
+    if numbers[0] is not None and numbers[1] is not None:
+        if numbers[0] == numbers[1]:
+            return Verdict.EQUAL, "number"
+        if ("." in a) == ("." in b):  # otherwise one may be the other rounded
+            return Verdict.DIFFERENT, "number"
+    try:
+        left, right = readings(a, options), readings(b, options)
+        comparison = Comparison(options)
+        if same_choice(a, b) or any(comparison.answers(one, other) for one in left for other in right):
+            return Verdict.EQUAL, "typed"
+    except TooLargeError:
+        return Verdict.LIMIT, "typed"
+    if comparison.unsettled and options.symbolic:
+        return _symbolic(comparison.unsettled, left, right)
+    if comparison.unsettled:
+        return Verdict.LIMIT, "typed"
+    unread = [item for item in (left[0], right[0]) if item.kind == "text" and _is_mathematics(item.name)]
+    return (Verdict.UNPARSABLE if unread else Verdict.DIFFERENT), "typed"
+
+
+def _symbolic(
+    unsettled: Sequence[tuple[Node, Node]], left: Sequence[Node], right: Sequence[Node]
+) -> tuple[Verdict, str]:
+    """What computer algebra says of two whole scalars; parts of collections it does not see stay a LIMIT."""
+    for one, other in unsettled[:_MAX_WORKER_CALLS]:
+        if one not in left + right or not (is_scalar(one) and is_scalar(other)):
+            continue
+        result = shared_cage(_SYMBOLIC).call(one, other)
+        if result.outcome != "done":
+            return Verdict.LIMIT, "symbolic"
+        if result.value is not None:
+            return (Verdict.EQUAL if result.value else Verdict.DIFFERENT), "symbolic"
+    return Verdict.DIFFERENT, "symbolic"
+
+
+def _is_mathematics(text: str) -> bool:
+    return any(mark in "\\^_={}<>0123456789" for mark in text)
+
+
+def grade_many(pairs: Sequence[tuple[str, str]], grader: str = "thinkdial") -> list[Grade]:
+    """Grades of (gold, response) pairs, each distinct pair graded once.
+
+    grader: "thinkdial", "math-verify" (that library, in the same cage) or "exact" (the box's text).
+    """
+    if grader == "thinkdial":
+        one = grade
+    elif grader == "exact":
+        one = _exact
+    elif grader == "math-verify":
+        from evals.grading.math_verify import grade as one
+    else:
+        raise ValueError(f"grader: {grader!r} is not known; give thinkdial, math-verify or exact")
+    done = {pair: one(*pair) for pair in dict.fromkeys(pairs)}
+    return [done[pair] for pair in pairs]
+
+
+def _exact(gold: str, response: str) -> Grade:
+    if after_thinking(response) is None:
+        return Grade(False, None, Verdict.CENSORED)
+    answer = final_answer(response)
+    if answer is None:
+        return Grade(False, None, Verdict.NO_ANSWER)
+    correct = normalise(answer) == normalise(expected_answer(gold))
+    return Grade(correct, answer, Verdict.EQUAL if correct else Verdict.DIFFERENT, "exact")
