@@ -27,7 +27,7 @@ class Outcome:
     key, offset: of the record that holds the answer. answer: as graded; None without one. group: the class of
     equivalent answers of its problem it is in, 0 for those graded right; None without an answer.
     natural_tokens: how long thinking would have been without a budget; None where that is not known.
-    reply_tokens: tokens a server decodes for such a reply, inserted text excluded.
+    reply_tokens: tokens a server decodes for such a reply, inserted text excluded; None where not told.
     escaped: a forced reply that goes on reasoning in its answer, see `escape_length`.
     """
 
@@ -51,7 +51,7 @@ class Outcome:
     thinking_tokens: int | None
     answer_tokens: int | None
     natural_tokens: int | None
-    reply_tokens: int
+    reply_tokens: int | None
     answer_probability: float | None
     stated_confidence: float | None
 
@@ -137,6 +137,7 @@ class _Builder:
         silent = reply.stop_cause is None and reply.finish_reason == "length" and reply.empty
         censored = reply.stop_cause == "length" or silent or graded.verdict is Verdict.CENSORED
         decoded = (reply.cut or 0) if trace is not None else 0
+        generated = reply.generated_tokens
         return Outcome(
             key=reply.key,
             offset=reply.offset,
@@ -161,7 +162,7 @@ class _Builder:
             thinking_tokens=reply.thinking_tokens,
             answer_tokens=reply.answer_tokens,
             natural_tokens=self._naturals.get((reply.problem, reply.sample)),
-            reply_tokens=decoded + reply.generated_tokens,
+            reply_tokens=None if generated is None else decoded + generated,
             answer_probability=reply.answer_probability,
             stated_confidence=self._stated.get(reply.key),
         )

@@ -51,10 +51,10 @@ class Reply:
     finish_reason: str | None
     thinking_tokens: int | None
     answer_tokens: int | None
-    inserted_tokens: int
-    generated_tokens: int
+    inserted_tokens: int | None
+    generated_tokens: int | None
     prompt_tokens: int | None
-    seconds: float
+    seconds: float | None
     attempts: int
     trace: str | None
     cut: int | None
@@ -175,14 +175,19 @@ def answer_probability(record: Record, answer: str | None) -> float | None:
 
 
 def _span_probability(pieces: Sequence[str], chosen: Sequence[float | None], answer: str) -> float | None:
-    first = "".join(pieces).rfind(answer)
+    text = "".join(pieces)
+    first = text.rfind(answer)
     if first < 0:
         return None
-    end, position, inside = first + len(answer), 0, []
-    for piece, value in zip(pieces, chosen, strict=True):
-        if position < end and position + len(piece) > first and value is not None:
+    inside, end = [], len(text)
+    # From the end, where answers are.
+    for piece, value in zip(reversed(pieces), reversed(chosen), strict=True):
+        start = end - len(piece)
+        if start < first + len(answer) and end > first and value is not None:
             inside.append(value)
-        position += len(piece)
+        if start <= first:
+            break
+        end = start
     return math.exp(math.fsum(inside) / len(inside)) if inside else None
 
 

@@ -105,7 +105,7 @@ def totals(run: Run) -> dict[str, Any]:
     return {
         **account.totals(run.tally, account.read_account(run.directory)),
         "thinking_tokens": sum(r.thinking_tokens or 0 for r in run.replies if r.kind in ("trace", "direct")),
-        "seconds": sum(r.seconds for r in run.replies),
+        "seconds": sum(r.seconds or 0.0 for r in run.replies),
     }
 
 

@@ -24,6 +24,7 @@ from evals.endpoint import Endpoint
 from evals.endpoints import Endpoints
 from evals.problems import Problem, load
 from evals.progress import Progress
+from evals.questions import store_questions
 from evals.records import Failure, Kind, Record, problem_hash
 from evals.sampling import Sampler
 from evals.settings import SweepSettings
@@ -66,18 +67,10 @@ def run_sweep(
     return asyncio.run(_run(settings, urls, model, api_key))
 
 
-def load_problems(settings: SweepSettings) -> list[Problem]:
-    """The problems of a sweep, in its order."""
-    problems: list[Problem] = []
-    for name in settings.problem_sets:
-        problems += load(name, limit=settings.limit)
-    return problems
-
-
 async def _run(
     settings: SweepSettings, base_urls: Sequence[str], model: str | None, api_key: str | None
 ) -> SweepResult:
-    problems = load_problems(settings)
+    problems = load(settings.problem_sets, limit=settings.limit)
     async with Endpoints.open(base_urls, model, api_key, settings.retries) as endpoints:
         endpoint = endpoints.described
         dialect = dialect_of(settings, endpoint, base_urls[0])
@@ -89,8 +82,10 @@ async def _run(
             "confidence": settings.confidence,
         }
         versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
-        with Store.open(settings.out, settings.stored(endpoint, dialect), plan, versions) as store:
-            sampler = Sampler(endpoints, dialect, settings)
+        stored = settings.stored(endpoint, dialect, problems)
+        with Store.open(settings.out, stored, plan, versions) as store:
+            store_questions(settings.out, problems)
+            sampler = Sampler(endpoints, dialect, settings, stored)
             return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
 

@@ -16,6 +16,7 @@ from evals.records import Record
 BINS = 2600
 WIDTH = 0.005
 """Bins of the histogram of entropies, in nats: up to 13, the logarithm of a vocabulary of 440,000."""
+_UNIT = 1e-9
 PARTS = 10
 FORKING_SHARE = 0.2
 """Forking tokens are the fifth of all thinking tokens with the highest entropy (Wang et al. 2025,
@@ -28,21 +29,21 @@ class TokenEntropy:
 
     tokens: int
     entropy: float
-    rest: float | None
+    rest: float
     forking_share: float
 
 
 class _Sums:
     def __init__(self) -> None:
-        self.tokens = 0
-        self.entropy = self.rest = 0.0
+        # Sums in units of _UNIT, as integers: they do not depend on the order of the records.
+        self.tokens = self.entropy = self.rest = 0
         self.histogram = np.zeros(BINS, dtype=np.int64)
 
     def add(self, entropy: np.ndarray, rest: np.ndarray) -> None:
         if len(entropy):
             self.tokens += len(entropy)
-            self.entropy += float(entropy.sum())
-            self.rest += float(rest.sum())
+            self.entropy += int(np.rint(entropy / _UNIT).sum())
+            self.rest += int(np.rint(rest / _UNIT).sum())
             self.histogram += np.bincount(_bins(entropy), minlength=BINS)
 
     def merge(self, other: "_Sums") -> None:
@@ -56,8 +57,8 @@ class _Sums:
             return None
         return TokenEntropy(
             self.tokens,
-            self.entropy / self.tokens,
-            self.rest / self.tokens,
+            self.entropy * _UNIT / self.tokens,
+            self.rest * _UNIT / self.tokens,
             float(self.histogram[threshold:].sum()) / self.tokens,
         )
 

@@ -40,10 +40,12 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="SET",
-        help="problem sets: names, or JSONL files of {id, problem, answer}",
+        help="NAME, FILE.jsonl, or either[level=1-3,...]; see thinkdial eval problems",
     )
     group.add_argument("--limit", type=int, metavar="N", help="the first N problems of each set")
-    group.add_argument("--prompt", metavar="PRESET", help="how problems are asked (each set's own way)")
+    group.add_argument(
+        "--prompt", metavar="P", help="a preset, a text with {problem}, or a file with one (each set's own)"
+    )
     group.add_argument(
         "--budgets",
         type=_budgets,

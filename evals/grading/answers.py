@@ -1,29 +1,37 @@
 """Whole answers from text: lists, sets, intervals, matrices, equations, inequalities, congruences, words."""
 
-import re
-from functools import lru_cache
-
-from evals.grading.atoms import AtomParser
-from evals.grading.options import GradingOptions, ParseError
-from evals.grading.tokens import Token, spell, tokenise
-from evals.grading.tree import Node, node, number, symbol, symbols
+from evals.grading.atoms import literal
+from evals.grading.environments import EnvironmentParser
+from evals.grading.options import ParseError
+from evals.grading.tokens import Token
+from evals.grading.tree import Node, node, symbol, symbols
+from evals.grading.vocabulary import names
 
 _RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "equiv": "==", "cong": "==",
-    "sim": "~", "in": "in", "notin": "notin", "subset": "subset", "subseteq": "subset",
+    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~",
+    "equiv": "==", "cong": "==", "sim": "~", "in": "in", "notin": "notin", "subset": "subset",
+    "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+_ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
-_LEADS = frozenset("only about approximately exactly around answer therefore thus so hence".split())
-_TURNING = ("no", "all", "any", "odd", "even", "most", "least", "less", "more", "undefined", "never")  # turn the meaning
-_MATRICES = frozenset(["matrix", "pmatrix", "bmatrix", "Bmatrix", "vmatrix", "Vmatrix", "smallmatrix", "array"])
-_ROWS = frozenset(["cases", "aligned", "align", "align*", "gathered", "gather", "gather*", "split", "equation*"])
-_WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
-_LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
-_DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]+),([0-9]+)(?![0-9,])")
+_LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
+_TURNING = (
+    "no",
+    "all",
+    "any",
+    "odd",
+    "even",
+    "most",
+    "least",
+    "less",
+    "more",
+    "undefined",
+    "never",
+)  # turn the meaning
 
 
-class AnswerParser(AtomParser):
+class AnswerParser(EnvironmentParser):
     """Adds collections and statements to expressions."""
 
     def whole(self) -> Node:
@@ -57,7 +65,7 @@ class AnswerParser(AtomParser):
                 joint = word if word in ("and", "or") else joint
             if self.closes(closers) or (self.sees("op", ".") and self.peek(1) is None):
                 break
-            if self.at_condition():
+            if self.at_condition() or (found and self.at_condition(_ANY)):
                 self.skip_condition(closers)
                 break
             found.append(self.clause())
@@ -71,13 +79,13 @@ class AnswerParser(AtomParser):
         token = self.peek()
         return token is None or (token.kind in ("op", "cmd") and token.text in closers)
 
-    def at_condition(self) -> bool:
+    def at_condition(self, openings: frozenset[str] = _CONDITIONS) -> bool:
         """Whether "for all n", "where k is an integer" and the like begin here."""
         token = self.peek()
         if token is None or token.kind not in ("text", "word"):
             return False
         words = token.text.strip(" ,(").split()
-        return bool(words) and words[0].lower() in _CONDITIONS
+        return bool(words) and words[0].lower() in openings
 
     def skip_condition(self, closers: tuple[str, ...]) -> None:
         while not self.closes(closers):
@@ -86,6 +94,7 @@ class AnswerParser(AtomParser):
     def clause(self) -> Node:
         """An expression, or a chain of relations between expressions."""
         self.skip_label()
+        self.takes("cmd", "approx")
         sides = [self.function_head() or self.operand()]
         operators: list[str] = []
         while (token := self.peek()) is not None and token.text in _RELATIONS and token.kind in ("op", "cmd"):
@@ -106,14 +115,20 @@ class AnswerParser(AtomParser):
             sides.pop()
         if not operators:
             return sides[0]
-        return node("relation", *sides, name=" ".join("=" if each in ("~", "==") else each for each in operators))
+        return node(
+            "relation", *sides, name=" ".join("=" if each in ("~", "==") else each for each in operators)
+        )
 
     def skip_label(self) -> None:
         """Step over "Paolo:" or "Case 1:" before a value."""
         for length in (1, 2, 3):
             if self.sees("op", ":", offset=length):
                 words = self.tokens[self.at : self.at + length]
-                if words[0].kind in ("text", "word") and len(words[0].text) > 1 and self.peek(length + 1) is not None:
+                if (
+                    words[0].kind in ("text", "word")
+                    and len(words[0].text) > 1
+                    and self.peek(length + 1) is not None
+                ):
                     self.at += length + 1
                 return
 
@@ -122,16 +137,17 @@ class AnswerParser(AtomParser):
         shape = [(token.kind, token.text) for token in self.tokens[self.at : self.at + 5]]
         if len(shape) < 5 or shape[1] != ("op", "(") or shape[3:] != [("op", ")"), ("op", "=")]:
             return None
-        if shape[0][0] != "word" or len(shape[0][1]) > 1 or shape[2][0] != "word" or len(shape[2][1]) > 1:
+        if shape[0][0] != "word" or len(shape[0][1]) > 1 or shape[2][0] not in ("word", "num"):
             return None
+        argument = literal(shape[2][1]) if shape[2][0] == "num" else symbol(shape[2][1])
         self.at += 4
-        return node("call", symbol(shape[2][1]), name="function " + shape[0][1])
+        return node("call", argument, name="function " + shape[0][1])
 
     def modulus(self) -> Node | None:
         if self.sees("cmd", "pmod", "bmod", "mod") or self.sees("word", "mod"):
             self.at += 1
             return self.sum()
-        if self.sees("op", "(") and (self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)):
+        if self.at_bracketed_modulus():
             self.at += 2
             value = self.sum()
             self.expect("op", ")")
@@ -140,7 +156,7 @@ class AnswerParser(AtomParser):
 
     def operand(self) -> Node:
         """An expression, set operations between sets, or a ratio a : b."""
-        left = self.sum()
+        left = self.family() or self.sum()
         while True:
             token = self.peek()
             if token is not None and token.kind == "cmd" and token.text in _SET_OPERATIONS:
@@ -156,22 +172,44 @@ class AnswerParser(AtomParser):
             else:
                 return left
 
+    def family(self) -> Node | None:
+        """\\bigcup_{k = ...}^{...} of a set that depends on k."""
+        if not self.sees("cmd", "cup") or not self.sees("op", "_", offset=1):
+            return None
+        self.at += 2
+        self.raw_script()
+        if self.takes("op", "^"):
+            self.raw_script()
+        return node("family", self.operand())
+
     def at_factor(self) -> bool:
-        if self.sees("word", "U", "u") and self.at > 0 and self.tokens[self.at - 1].text in (")", "]", "rset"):
-            self.tokens[self.at] = self.tokens[self.at]._replace(kind="word", text="U")
+        if self.at >= self.count:
             return False
-        if self.sees("op", "(") and (self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)):
+        token = self.tokens[self.at]
+        if token.text in ("U", "u") and self.at > 0 and self.tokens[self.at - 1].text in (")", "]", "rset"):
+            self.tokens[self.at] = token._replace(kind="word", text="U")
             return False
-        if self.at_condition():
+        if token.text == "(" and self.at_bracketed_modulus():
+            return False
+        if token.kind in ("text", "word") and self.at_condition():
             return False
         return super().at_factor()
+
+    def at_bracketed_modulus(self) -> bool:
+        """Whether (mod ...) begins here."""
+        return self.sees("op", "(") and (
+            self.sees("word", "mod", offset=1) or self.sees("cmd", "mod", "bmod", offset=1)
+        )
 
     def bracketed(self) -> Node:
         """( ), [ ], { }, < >: grouping, a tuple, an interval or a set."""
         opener = self.take()
         self.descend()
         bars, self.bars = self.bars, 0
-        if opener.text == "lset":
+        if opener.text == "lset" and self.sees("begin", "array", "aligned", "matrix"):
+            found = self.environment("cases")
+            self.takes("cmd", "rset")
+        elif opener.text == "lset":
             found = self.set_items("rset")
         elif opener.text == "langle":
             inner = self.items("rangle")
@@ -225,63 +263,12 @@ class AnswerParser(AtomParser):
         self.nesting -= 1
         return inner
 
-    def environment(self) -> Node:
-        """A matrix, or rows of statements."""
-        name = self.take().text
-        if name not in _MATRICES and name not in _ROWS:
-            raise ParseError(f"an environment {name}")
-        if name == "array" and self.sees("op", "{"):
-            self.raw_script()
-        self.descend()
-        rows: list[list[Node]] = [[]]
-        while not self.sees("end"):
-            if self.takes("op", "&"):
-                if name in _ROWS and name != "cases":
-                    self.continue_row(rows[-1])
-            elif self.takes("cmd", "\\"):
-                rows.append([])
-            elif name == "cases" and (self.sees("op", ",", ".") or self.at_condition()):
-                if not self.takes("op", ",", "."):
-                    rows[-1].append(self.condition())
-            elif name in _ROWS:
-                rows[-1].append(self.clause())
-                self.takes("op", ",", ".")
-            else:
-                rows[-1].append(self.sum())
-        self.at += 1
-        self.nesting -= 1
-        kept = [node("row", *row) for row in rows if row]
-        if not kept:
-            raise ParseError("an empty environment")
-        if name in _ROWS:
-            flat = [row.args[0] for row in kept]
-            return node("list", *flat, name="and") if name != "cases" or _plain(kept) else node("cases", *kept)
-        matrix = node("matrix", *kept)
-        return node("call", matrix, name="det") if name in ("vmatrix", "Vmatrix") else matrix
-
-    def condition(self) -> Node:
-        """if x > 0."""
-        token = self.take()
-        words = token.text.split(maxsplit=1)
-        if len(words) > 1:
-            return node("text", name=words[1].lower())
-        return self.items("&")
-
-    def continue_row(self, row: list[Node]) -> None:
-        """a &= b: joins what stands on both sides of the alignment mark."""
-        if row and self.peek() is not None and self.take().text == "=":
-            row[-1] = node("relation", row[-1], self.operand(), name="=")
-
 
 def _parts(inner: Node) -> tuple[Node, ...]:
     return inner.args if inner.kind == "list" and inner.name == "," else (inner,)
 
 
-def _plain(rows: list[Node]) -> bool:
-    return all(len(row.args) == 1 for row in rows)
-
-
-def _unnested(tokens: list[Token]) -> list[Token]:
+def unnested(tokens: list[Token]) -> list[Token]:
     """Tokens without doubled brackets: ((x)) is (x), however deep."""
     closes: dict[int, int] = {}
     stack: list[int] = []
@@ -297,81 +284,3 @@ def _unnested(tokens: list[Token]) -> list[Token]:
         if closes.get(start + 1) == end - 1 and tokens[start].text == tokens[start + 1].text:
             dropped |= {start, end}
     return [token for index, token in enumerate(tokens) if index not in dropped] if dropped else tokens
-
-
-def readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
-    """Ways to read `text`, the likeliest first; words (a `text` node) where it is not mathematics.
-
-    There is more than one where a comma between digits may separate thousands, items or decimals.
-    TooLargeError past the size limits.
-    """
-    return _readings(text, options)
-
-
-@lru_cache(maxsize=4096)
-def _readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
-    text = strip(spell(text))
-    spellings = [text]
-    if "," in text and any(mark.isdigit() for mark in text):
-        inside = text.lstrip("-").startswith(("(", "[", "\\{", "{", "\\left"))
-        grouped = _LIST_OF_THOUSANDS.sub(lambda run: run.group().replace(",", ""), text)
-        spellings = [grouped] if grouped == text else [text, grouped] if inside and ", " not in text else [grouped, text]
-        if options.decimal_comma:
-            decimal = _DECIMAL_COMMA.sub(r"\1.\2", text)
-            if decimal != text and not inside:
-                spellings.append(decimal)
-    found: list[Node] = []
-    for spelling in spellings:
-        reading = _parsed(spelling, options)
-        if reading not in found:
-            found.append(reading)
-    return tuple(found)
-
-
-def _parsed(text: str, options: GradingOptions) -> Node:
-    try:
-        tokens = _unnested(tokenise(text))
-        if not tokens:
-            return node("text", name="")
-        if tokens[0].kind == "text" and len(tokens) == 1:
-            return words(tokens[0].text)
-        return AnswerParser(tokens, options).whole()
-    except ParseError:
-        return words(text)
-
-
-_NOT_WORDS = re.compile(r"[\\${}]|\s+|[.,;:!?\"'`*()]")
-_COMMAND = re.compile(r"\\(?:text|mbox|textbf|textit|mathrm|textrm|mathbf|left|right|quad|qquad|operatorname)\b|\\[ ,;:!]")
-_ARTICLES = frozenset(["the", "a", "an"])
-_SMALL_NUMBERS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
-}
-
-
-def words(text: str) -> Node:
-    """Words as a node: lower case, without articles, punctuation and formatting; a number's name is a number."""
-    kept = [word for word in _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split() if word not in _ARTICLES]
-    if len(kept) == 1 and kept[0] in _SMALL_NUMBERS:
-        return number(int(_SMALL_NUMBERS[kept[0]]))
-    return node("text", name=" ".join(kept))
-
-
-def strip(text: str) -> str:
-    """`text` without dollar signs, bold marks and punctuation around it."""
-    text = text.strip()
-    for _ in range(4):
-        before = text
-        text = text.strip().strip("\0").rstrip(".,;").strip()
-        for mark in ("**", "__", "``", "`"):
-            if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark):
-                text = text[len(mark) : -len(mark)]
-        match = _WRAPPING.match(text)
-        if match is not None and "$" not in match[1] and "\\(" not in match[1]:
-            text = match[1]
-        if text == before:
-            break
-    return text

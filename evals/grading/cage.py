@@ -104,28 +104,30 @@ class Cage:
         for place in reversed(self._places):
             self._idle.put(place)
 
-    def call(self, *arguments: Any) -> CageResult:
+    def call(self, *arguments: Any, seconds: float | None = None) -> CageResult:
         """Run the function on picklable arguments, from any thread; blocks until its end.
 
+        seconds: a limit for this call alone; the cage's own still holds.
         Raises RuntimeError if the cage is closed or its processes cannot start.
         """
         request = pickle.dumps(arguments)
+        limit = self.seconds if seconds is None else min(seconds, self.seconds)
         place = self._idle.get()
         try:
-            return self._run(place, request)
+            return self._run(place, request, limit)
         except BaseException:
             self._kill(place)  # or its answer would be taken for that of the next call
             raise
         finally:
             self._idle.put(place)
 
-    def _run(self, place: _Place, request: bytes) -> CageResult:
+    def _run(self, place: _Place, request: bytes, seconds: float) -> CageResult:
         connection = self._connection(place)
         try:
             connection.send_bytes(request)
-            if not connection.poll(self.seconds):
+            if not connection.poll(seconds):
                 self._kill(place)
-                return CageResult(None, Outcome.TIMEOUT, f"killed after {self.seconds:g} s")
+                return CageResult(None, Outcome.TIMEOUT, f"killed after {seconds:g} s")
             answer = json.loads(connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._kill(place)

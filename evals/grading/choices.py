@@ -16,7 +16,9 @@ def same_choice(a: str, b: str) -> bool:
         return False
     several = [_SEVERAL.fullmatch(text.replace("and", " ")) for text in (a, b)]
     if several[0] is not None and several[1] is not None:
-        letters = [sorted(mark for mark in match[1] if mark.isalpha()) for match in several if match is not None]
+        letters = [
+            sorted(mark for mark in match[1] if mark.isalpha()) for match in several if match is not None
+        ]
         return letters[0] == letters[1]
     first, second = _choice(a), _choice(b)
     if first is None or second is None:
@@ -30,6 +32,6 @@ def _choice(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     rest = match[3].strip(" $.{}\\:")
-    if rest and not (match[1] or text[match.start(3) - 1] in " .):}" and not rest[0] in "+-*/^_=<>(|"):
+    if rest and not (match[1] or (text[match.start(3) - 1] in " .):}" and rest[0] not in "+-*/^_=<>(|")):
         return None
     return (match[1] or match[2]).upper(), rest

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from evals.grading import intervals, probe
 from evals.grading.exact import rational
+from evals.grading.matrices import has_matrix, line, rows_of
 from evals.grading.options import GradingOptions
 from evals.grading.scalars import same_scalar
 from evals.grading.tree import Node, is_scalar, negative, node, rebuild, symbol, symbols, transform, walk
@@ -28,7 +29,7 @@ class Comparison:
 
     def answers(self, first: Node, second: Node) -> bool:
         """Whether two whole answers are equal."""
-        first, second = _signs_written_out(first), _signs_written_out(second)
+        first, second = _signs_written_out(_bare(first)), _signs_written_out(_bare(second))
         return self.same(first, _with_parameter_of(first, second))
 
     def same(self, first: Node, second: Node) -> bool:
@@ -38,6 +39,8 @@ class Comparison:
         kinds = {first.kind, second.kind}
         if "text" in kinds:
             return self.words(first, second)
+        if "phrase" in kinds or "family" in kinds:
+            return first.kind == second.kind and self.ordered(first.args, second.args)
         if "congruence" in kinds:
             return self.congruences(first, second)
         if "cases" in kinds:
@@ -45,7 +48,9 @@ class Comparison:
         if "member" in kinds:
             return self.same(_member(first), _member(second))
         if kinds == {"relation"}:
-            return self.relations(first, second) or self.as_sets(first, second)
+            return self.relations(first, second) or (
+                symbols(first) == symbols(second) and self.as_sets(first, second)
+            )
         if "relation" in kinds:
             return self.relation_and_other(first, second)
         if is_scalar(first) and is_scalar(second):
@@ -62,14 +67,22 @@ class Comparison:
 
     def collections(self, first: Node, second: Node) -> bool:
         kinds = {first.kind, second.kind}
-        if kinds & {"union", "intersection", "difference"} or _mentions_reals(first) or _mentions_reals(second):
+        if (
+            kinds & {"union", "intersection", "difference"}
+            or _mentions_reals(first)
+            or _mentions_reals(second)
+        ):
             return self.as_sets(first, second) or self.parts_of_unions(first, second)
-        if "matrix" in kinds:
+        if has_matrix(first) or has_matrix(second):
             return self.matrices(first, second)
         if "ratio" in kinds:
             return self.ratios(first, second)
         if not kinds <= {"list", "tuple", "set"}:
-            return first.kind == second.kind and first.name == second.name and self.ordered(first.args, second.args)
+            return (
+                first.kind == second.kind
+                and first.name == second.name
+                and self.ordered(first.args, second.args)
+            )
         if kinds == {"tuple"}:
             long = len(first.args) > 2 or "<>" in (first.name, second.name)
             if not long and first.name != second.name and not self.as_sets(first, second):
@@ -81,9 +94,9 @@ class Comparison:
             if other.kind == "set" and not other.name:
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
-                return self.ordered(bare.args, tuple(_right_side(part) for part in other.args)) or self.as_sets(
-                    first, second
-                )
+                return self.ordered(
+                    bare.args, tuple(_right_side(part) for part in other.args)
+                ) or self.as_sets(first, second)
             return self.ordered(bare.args, other.args)
         if kinds == {"list"} and self.options.ordered_lists:
             return self.ordered(first.args, second.args)
@@ -112,31 +125,29 @@ class Comparison:
         return True
 
     def matrices(self, first: Node, second: Node) -> bool:
-        rows = [_rows(first), _rows(second)]
-        if rows[0] is None or rows[1] is None:
+        rows, others = rows_of(first), rows_of(second)
+        if rows is None or others is None:
             return False
-        shapes = [[len(row) for row in each] for each in rows]
-        if shapes[0] != shapes[1]:
-            lines = [_line(each) for each in rows]  # a column is a row is a vector
-            one_is_vector = first.kind != "matrix" or second.kind != "matrix"
-            if lines[0] is None or lines[1] is None or not one_is_vector:
-                return False
-            return self.ordered(lines[0], lines[1])
-        return all(self.ordered(a, b) for a, b in zip(*rows, strict=True))
+        if [len(row) for row in rows] == [len(row) for row in others]:
+            return all(self.ordered(a, b) for a, b in zip(rows, others, strict=True))
+        if has_matrix(first) and has_matrix(second):
+            return False
+        lines = line(rows), line(others)  # a column is a vector
+        return lines[0] is not None and lines[1] is not None and self.ordered(lines[0], lines[1])
 
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            return len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
+            return (
+                len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
+            )
         if self.ordered(first.args, second.args):
             return True
-        if len(first.args) != len(second.args) or _clock(first) and _clock(second):
+        if len(first.args) != len(second.args) or (_clock(first) and _clock(second)):
             return False
         products = [
             (node("multiply", a, d), node("multiply", b, c))
-            for (a, b), (c, d) in zip(
-                pairwise(first.args), pairwise(second.args), strict=True
-            )
+            for (a, b), (c, d) in zip(pairwise(first.args), pairwise(second.args), strict=True)
         ]
         return all(self.scalars(left, right) for left, right in products)
 
@@ -172,7 +183,11 @@ class Comparison:
         if len(operators) == len(others) == 1:
             return self.proportional(first, second)
         if set(operators) | set(others) == {"="}:
-            return self.same(_last_equation(first), _last_equation(second)) if len(operators) + len(others) > 2 else False
+            return (
+                self.same(_last_equation(first), _last_equation(second))
+                if len(operators) + len(others) > 2
+                else False
+            )
         return False
 
     def proportional(self, first: Node, second: Node) -> bool:
@@ -214,7 +229,11 @@ class Comparison:
         return (values[0] - values[1]) % modulus == 0
 
     def words(self, first: Node, second: Node) -> bool:
-        return first.kind == second.kind and first.name.replace(" ", "") == second.name.replace(" ", "")
+        if first.kind == second.kind:
+            return first.name.replace(" ", "") == second.name.replace(" ", "")
+        value, words = (second, first) if first.kind == "text" else (first, second)
+        target = _right_side(value)
+        return target is not value and self.same(target, words)
 
 
 def _signs_written_out(item: Node) -> Node:
@@ -254,13 +273,28 @@ def _bare(item: Node) -> Node:
 
 
 def _with_parameter_of(first: Node, second: Node) -> Node:
-    """`second` with its free parameter named as in `first`: pi/6 + 2 pi n and pi/6 + 2 pi k are one family."""
-    names = symbols(first), symbols(second)
+    """`second` with its free parameter named as in `first`: 2 pi n and 2 pi k are one family."""
+    names = _value_symbols(first), _value_symbols(second)
     old, fresh = names[1] - names[0], names[0] - names[1]
-    if len(old) != 1 or len(fresh) != 1 or not old <= _PARAMETERS or not fresh <= _PARAMETERS:
+    if len(old) != 1 or len(fresh) != 1:
+        return second
+    if not (old <= _PARAMETERS and fresh <= _PARAMETERS) and not (_is_family(first) and _is_family(second)):
         return second
     (name,), renamed = old, symbol(next(iter(fresh)))
     return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
+
+
+def _is_family(item: Node) -> bool:
+    """Tuples, whose free symbol can only be a parameter."""
+    item = _right_side(item)
+    return item.kind == "tuple" or (item.kind == "list" and all(part.kind == "tuple" for part in item.args))
+
+
+def _value_symbols(item: Node) -> frozenset[str]:
+    """Free symbols, without the names that equations give to values."""
+    if item.kind == "list":
+        return frozenset().union(*(_value_symbols(part) for part in item.args))
+    return symbols(_right_side(item))
 
 
 def _is_condition(item: Node) -> bool:
@@ -307,13 +341,18 @@ def _with_function_values(first: Node, second: Node) -> tuple[Node, Node]:
     """f(t) = 2t with f's argument named as in the other definition."""
     heads = [each.args[0] for each in (first, second)]
     defined = all(
-        head.kind == "call" and head.name.startswith("function ") and len(head.args) == 1 and head.args[0].kind == "symbol"
+        head.kind == "call"
+        and head.name.startswith("function ")
+        and len(head.args) == 1
+        and head.args[0].kind == "symbol"
         for head in heads
     )
     if not defined or heads[0].name != heads[1].name:
         return first, second
     old, fresh = heads[1].args[0].name, heads[0].args[0].name
-    renamed = transform(second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part)
+    renamed = transform(
+        second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part
+    )
     return first, renamed
 
 
@@ -328,26 +367,10 @@ def _distinct(item: Node) -> Sequence[Node]:
 
 
 def _mentions_reals(item: Node) -> bool:
-    return item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset") or item.kind == "add" and any(
-        part.kind == "symbol" and part.name.startswith("set ") for part in item.args
+    return (item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset")) or (
+        item.kind == "add"
+        and any(part.kind == "symbol" and part.name.startswith("set ") for part in item.args)
     )
-
-
-def _rows(item: Node) -> list[Sequence[Node]] | None:
-    """Rows of a matrix, of a tuple of tuples, or of a vector."""
-    if item.kind == "matrix":
-        return [row.args for row in item.args]
-    if item.kind in ("tuple", "list"):
-        if all(part.kind == "tuple" for part in item.args):
-            return [part.args for part in item.args]
-        return [item.args]
-    return [(item,)] if is_scalar(item) else None
-
-
-def _line(rows: list[Sequence[Node]]) -> list[Node] | None:
-    if len(rows) == 1:
-        return list(rows[0])
-    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else None
 
 
 def _clock(item: Node) -> bool:

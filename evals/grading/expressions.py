@@ -3,24 +3,21 @@
 from fractions import Fraction
 
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
-from evals.grading.tokens import GREEK, Token
+from evals.grading.tokens import Token
 from evals.grading.tree import Node, constant, negative, node, number, symbol
 from evals.grading.units import is_unit
+from evals.grading.vocabulary import FUNCTIONS, GREEK, is_separating_word, known_word, names
 
 MAX_NESTING = 40  # brackets within brackets: about ten Python frames each
 
-FUNCTIONS = {
-    **{name: name for name in ("sin cos tan cot sec csc sinh cosh tanh coth exp log ln lg min max gcd lcm abs").split()},
-    **{name: name for name in ("floor ceil det arg Re Im sgn deg dim ker Pr").split()},
-    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{f"a{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{"cosec": "csc", "ceiling": "ceil", "sign": "sgn", "binomial": "binom", "factorial": "factorial"},
-    **{"ctan": "cot", "arcosh": "acosh", "arsinh": "asinh", "artanh": "atanh", "arccosec": "acsc"},
-}  # fmt: skip
-CONSTANTS = {"pi": "pi", "infty": "oo", "inf": "oo", "infinity": "oo", "oo": "oo", "Infinity": "oo", "Pi": "pi"}
+_SIGNS = frozenset(["+", "-", "pm", "mp"])
+_POSTFIX = frozenset(["^", "!", "%", "deg", "_", "'"])
+_MAX_POSTFIX = 50
 _STARTS = frozenset(
-    ["frac", "sqrt", "binom", "infty", "pi", "overline", "sum", "prod", "lset", "langle", "lfloor", "lceil", "vec"]
-    + ["hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "angle"]
+    names(
+        "frac sqrt binom infty pi overline sum prod lset langle lfloor lceil vec hat bar tilde "
+        "overrightarrow widehat dot underline angle"
+    )
 )
 
 
@@ -29,6 +26,7 @@ class ExpressionParser:
 
     def __init__(self, tokens: list[Token], options: GradingOptions) -> None:
         self.tokens = tokens
+        self.count = len(tokens)
         self.options = options
         self.at = 0
         self.nesting = 0
@@ -38,11 +36,14 @@ class ExpressionParser:
 
     def peek(self, offset: int = 0) -> Token | None:
         index = self.at + offset
-        return self.tokens[index] if index < len(self.tokens) else None
+        return self.tokens[index] if index < self.count else None
 
     def sees(self, kind: str, *texts: str, offset: int = 0) -> bool:
-        token = self.peek(offset)
-        return token is not None and token.kind == kind and (not texts or token.text in texts)
+        index = self.at + offset
+        if index >= self.count:
+            return False
+        token = self.tokens[index]
+        return token[0] == kind and (not texts or token[1] in texts)
 
     def take(self) -> Token:
         token = self.peek()
@@ -89,7 +90,7 @@ class ExpressionParser:
                 return _added(terms, total)
 
     def at_sign(self) -> bool:
-        return self.sees("op", "+", "-") or self.sees("cmd", "pm", "mp")
+        return self.at < self.count and self.tokens[self.at].text in _SIGNS
 
     def signs(self) -> str:
         """The signs that stand here as one: "", "-", "+-" or "-+"."""
@@ -132,7 +133,7 @@ class ExpressionParser:
         if token.kind == "op":
             if token.text in ("(", "["):
                 return token.text == "(" or not token.spaced or self.nesting > 0
-            return token.text in ("|", "||") and self.bars == 0
+            return token.text in ("...", "{") or (token.text in ("|", "||") and self.bars == 0)
         if token.kind == "word":
             return not is_separating_word(token.text)
         if token.kind == "cmd":
@@ -153,7 +154,12 @@ class ExpressionParser:
                 return [*factors[:-1], whole]
             if last.kind in ("number", "decimal"):
                 raise ParseError("two numbers side by side")
-        if self.options.mixed_numbers and value is not None and value.denominator == 1 and self.sees("cmd", "frac"):
+        if (
+            self.options.mixed_numbers
+            and value is not None
+            and value.denominator == 1
+            and self.sees("cmd", "frac")
+        ):
             fraction = self.power()
             top = fraction.args[0].number if fraction.kind == "divide" else None
             bottom = fraction.args[1].number if fraction.kind == "divide" else None
@@ -165,9 +171,19 @@ class ExpressionParser:
     def mixed(self, whole: Fraction | None) -> Node | None:
         """3 1/2 once the 3 is read; None where something else stands here."""
         top, bottom = self.peek(), self.peek(2)
-        if not self.options.mixed_numbers or whole is None or whole.denominator != 1 or not self.sees("op", "/", offset=1):
+        if (
+            not self.options.mixed_numbers
+            or whole is None
+            or whole.denominator != 1
+            or not self.sees("op", "/", offset=1)
+        ):
             return None
-        if top is None or bottom is None or bottom.kind != "num" or not (top.text.isdigit() and bottom.text.isdigit()):
+        if (
+            top is None
+            or bottom is None
+            or bottom.kind != "num"
+            or not (top.text.isdigit() and bottom.text.isdigit())
+        ):
             return None
         if int(bottom.text) == 0 or int(top.text) >= int(bottom.text):
             return None
@@ -175,14 +191,17 @@ class ExpressionParser:
         return number(whole + Fraction(int(top.text), int(bottom.text)))
 
     def is_unit_here(self, word: str, last: Node) -> bool:
+        """Whether a plain word after `last` is a unit; single letters are variables, save in m/s."""
         if last.kind not in ("number", "decimal", "divide", "root", "constant"):
             return False
-        if last.kind != "number" and last.kind != "decimal" and len(word) == 1:
-            return False
         follower = self.peek(1)
+        if len(word) == 1:
+            over = self.peek(2)
+            spaced = self.tokens[self.at].spaced and follower is not None and follower.text == "/"
+            return spaced and is_unit(word) and over is not None and is_unit(over.text)
         if follower is not None and follower.kind == "op" and follower.text in ("(", "+", "-", "*"):
             return False
-        return is_unit(word) or (len(word) >= 4 and word not in FUNCTIONS and word not in GREEK and word != "sqrt")
+        return is_unit(word) or (len(word) >= 4 and not known_word(word))
 
     def unit(self) -> str:
         """The unit that stands here as text, with its powers: "cm^2", "miles per hour"."""
@@ -210,28 +229,30 @@ class ExpressionParser:
     def power(self) -> Node:
         """An atom with its postfix signs and exponent."""
         base = self.atom()
-        for _ in range(50):
-            if self.takes("op", "^"):
-                if self.sees("op", "'"):
-                    continue
-                base = node("power", base, self.script())
-            elif self.sees("op", "!") and not self.sees("op", "=", offset=1):
-                self.at += 1
-                if self.takes("op", "!"):
-                    base = node("call", base, name="doublefactorial")
-                else:
-                    base = node("call", base, name="factorial")
-            elif self.takes("op", "%"):
-                base = node("percent", base)
-            elif self.takes("op", "deg"):
-                base = self.degrees(base)
-            elif self.sees("op", "_") and base.kind in ("number", "symbol"):
-                base = self.subscripted(base)
-            elif base.kind == "symbol" and self.takes("op", "'"):
-                base = symbol(base.name + "'")
-            else:
+        for _ in range(_MAX_POSTFIX):
+            if self.at >= self.count or self.tokens[self.at].kind != "op":
                 return base
-        raise TooLargeError("too many postfix signs")
+            mark = self.tokens[self.at].text
+            if mark not in _POSTFIX or (mark == "!" and self.sees("op", "=", offset=1)):
+                return base
+            if (mark == "_" and base.kind not in ("number", "symbol")) or (
+                mark == "'" and base.kind != "symbol"
+            ):
+                return base
+            self.at += 1
+            if mark == "^":
+                base = base if self.sees("op", "'") else node("power", base, self.script())
+            elif mark == "!":
+                base = node("call", base, name="doublefactorial" if self.takes("op", "!") else "factorial")
+            elif mark == "%":
+                base = node("percent", base)
+            elif mark == "deg":
+                base = self.degrees(base)
+            elif mark == "_":
+                base = self.subscripted(base)
+            else:
+                base = symbol(base.name + "'")
+        raise TooLargeError(f"more than {_MAX_POSTFIX} postfix signs")
 
     def degrees(self, base: Node) -> Node:
         """Degrees with minutes and seconds: 12 deg 30' 15''."""
@@ -248,7 +269,6 @@ class ExpressionParser:
 
     def subscripted(self, base: Node) -> Node:
         """x_1 as a symbol of its own; 17_8 as digits of a base."""
-        self.at += 1
         tokens = self.raw_script()
         name = "".join(token.text for token in tokens)
         if base.kind == "number" and base.number is not None:
@@ -305,16 +325,6 @@ class ExpressionParser:
 def letter(name: str) -> Node:
     """A single letter: e and i are constants."""
     return constant(name) if name in ("e", "i") else symbol(name)
-
-
-def known_word(word: str) -> bool:
-    """Whether a run of letters is a name, not a product of letters."""
-    return word in FUNCTIONS or word in CONSTANTS or word in GREEK or word in ("sqrt", "cbrt", "frac")
-
-
-def is_separating_word(word: str) -> bool:
-    """Words that end an expression."""
-    return word.lower() in ("and", "or", "if", "for", "where", "when", "with", "mod", "is", "in", "to", "else", "otherwise")
 
 
 def _added(terms: list[Node], total: Node | None) -> Node:

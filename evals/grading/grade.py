@@ -4,15 +4,15 @@
 numerically; 4. computer algebra in a worker process, for what numbers cannot settle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from evals.grading.answers import readings
 from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
+from evals.grading.readings import readings
 from evals.grading.tree import Node, is_scalar
 
 _DEFAULT = GradingOptions()
@@ -35,7 +35,11 @@ def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade
     verdict, method = compare(expected, answer, options)
     if verdict is not Verdict.EQUAL:  # a short reply may be the answer as a whole: odd $n$
         whole = bare_answer(after_thinking(response) or "")
-        if whole is not None and "boxed" not in whole and compare(expected, whole, options)[0] is Verdict.EQUAL:
+        if (
+            whole is not None
+            and "boxed" not in whole
+            and compare(expected, whole, options)[0] is Verdict.EQUAL
+        ):
             return Grade(True, whole, Verdict.EQUAL, "typed")
     return Grade(verdict is Verdict.EQUAL, answer, verdict, method)
 
@@ -72,7 +76,7 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
 
 
 def _symbolic(
-    unsettled: Sequence[tuple[Node, Node]], left: Sequence[Node], right: Sequence[Node]
+    unsettled: Sequence[tuple[Node, Node]], left: tuple[Node, ...], right: tuple[Node, ...]
 ) -> tuple[Verdict, str]:
     """What computer algebra says of two whole scalars; parts of collections it does not see stay a LIMIT."""
     for one, other in unsettled[:_MAX_WORKER_CALLS]:
@@ -95,14 +99,14 @@ def grade_many(pairs: Sequence[tuple[str, str]], grader: str = "thinkdial") -> l
 
     grader: "thinkdial", "math-verify" (that library, in the same cage) or "exact" (the box's text).
     """
-    if grader == "thinkdial":
-        one = grade
-    elif grader == "exact":
-        one = _exact
-    elif grader == "math-verify":
-        from evals.grading.math_verify import grade as one
-    else:
-        raise ValueError(f"grader: {grader!r} is not known; give thinkdial, math-verify or exact")
+    graders: dict[str, Callable[[str, str], Grade]] = {
+        "thinkdial": grade,
+        "exact": _exact,
+        "math-verify": _math_verify,
+    }
+    if grader not in graders:
+        raise ValueError(f"grader: {grader!r} is not known; give {', '.join(graders)}")
+    one = graders[grader]
     done = {pair: one(*pair) for pair in dict.fromkeys(pairs)}
     return [done[pair] for pair in pairs]
 
@@ -115,3 +119,9 @@ def _exact(gold: str, response: str) -> Grade:
         return Grade(False, None, Verdict.NO_ANSWER)
     correct = normalise(answer) == normalise(expected_answer(gold))
     return Grade(correct, answer, Verdict.EQUAL if correct else Verdict.DIFFERENT, "exact")
+
+
+def _math_verify(gold: str, response: str) -> Grade:
+    from evals.grading import math_verify
+
+    return math_verify.grade(gold, response)

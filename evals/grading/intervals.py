@@ -1,4 +1,4 @@
-"""Sets of real numbers as ordered, disjoint intervals: inequalities, unions and differences brought to one form."""
+"""Sets of real numbers as ordered, disjoint intervals, whether written as such or as inequalities."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,19 +24,23 @@ _NEGATIVE_INFINITY, _INFINITY = negative(constant("oo")), constant("oo")
 
 
 def intervals(item: Node) -> list[Interval] | None:
-    """The set that `item` describes, in order, touching parts joined; None if it is no set of constants' intervals."""
+    """The set that `item` describes, in order, touching parts joined; None if it is no set of reals."""
     found = _intervals(item)
     return None if found is None or len(found) > _MAX_PARTS else _joined(found)
 
 
 def _intervals(item: Node) -> list[Interval] | None:
     match item.kind:
-        case "tuple" if len(item.args) == 2 and len(item.name) == 2 and item.name[0] in "([" and item.name[1] in ")]":
+        case "tuple" if (
+            len(item.args) == 2 and len(item.name) == 2 and item.name[0] in "([" and item.name[1] in ")]"
+        ):
             low, high = _end(item.args[0], item.name[0] == "["), _end(item.args[1], item.name[1] == "]")
             return None if low is None or high is None or low.value > high.value else [(low, high)]
         case "set":
             ends = [_end(arg, True) for arg in item.args]
-            return None if any(end is None for end in ends) else [(end, end) for end in ends if end is not None]
+            return (
+                None if any(end is None for end in ends) else [(end, end) for end in ends if end is not None]
+            )
         case "symbol" if item.name in ("set R", "set {R}"):
             return [_everything()]
         case "symbol" if item.name == "emptyset":
@@ -49,7 +53,9 @@ def _intervals(item: Node) -> list[Interval] | None:
             return _list(item)
         case "union" | "intersection" | "difference":
             return _operation(item)
-        case "add" if len(item.args) == 2 and item.args[0].kind == "symbol" and item.args[1].kind == "multiply":
+        case "add" if (
+            len(item.args) == 2 and item.args[0].kind == "symbol" and item.args[1].kind == "multiply"
+        ):
             whole, minus = _intervals(item.args[0]), _intervals(item.args[1].args[-1])
             return None if whole is None or minus is None else _intersected(whole, _complement(minus))
     return None
@@ -57,7 +63,10 @@ def _intervals(item: Node) -> list[Interval] | None:
 
 def _list(item: Node) -> list[Interval] | None:
     """Inequalities of one variable: "or" and "," join them, "and" meets them."""
-    if any(arg.kind == "tuple" for arg in item.args) or len(set().union(*(symbols(arg) for arg in item.args))) > 1:
+    if (
+        any(arg.kind == "tuple" for arg in item.args)
+        or len(set().union(*(symbols(arg) for arg in item.args))) > 1
+    ):
         return None
     if all(arg.kind == "relation" and arg.name == "=" for arg in item.args):
         return None
@@ -169,5 +178,3 @@ def _intersected(left: list[Interval], right: list[Interval]) -> list[Interval]:
             if low.value <= high.value:
                 found.append((low, high))
     return _joined(found)
-
-

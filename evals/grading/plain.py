@@ -3,11 +3,14 @@
 import re
 from fractions import Fraction
 
+from evals.grading.spelling import repair
+
 _INTEGER = re.compile(r"([+-]?)\s*+([0-9]++|[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})++)(?:\.0*+)?")
 _NUMBER = re.compile(r"([+-]?)([0-9]{1,400})(?:\.([0-9]{1,400}))?")
 _FRACTION = re.compile(
     r"([+-]?)(?:\\[dtc]?frac\s?(?:\{([+-]?[0-9]{1,400})\}\{([0-9]{1,400})\}|([0-9])([0-9]))|([0-9]{1,400})\s?/\s?([0-9]{1,400}))"
 )
+_CONTROLS = re.compile(r"[\t\r\x08\x0b\x0c]")
 _DIGIT_MARKS = re.compile(r"\{,\}|\\,|,\\!|,")
 
 
@@ -16,6 +19,8 @@ def normalise(answer: str) -> str:
 
     What is not an integer is only trimmed. Digits stay text, so a million of them cost a million comparisons.
     """
+    if _CONTROLS.search(answer):
+        answer = repair(answer)
     answer = answer.strip()
     if len(answer) > 1 and answer[0] == "$" == answer[-1] and "$" not in answer[1:-1]:
         answer = answer[1:-1].strip()

@@ -51,10 +51,14 @@ def agree(first: Node, second: Node) -> bool | None:
         if kinds[0] != kinds[1]:
             mixed += 1  # outside the domain of one of them
             continue
-        if not _close(found, _DIGITS):
+        close = _close(found, _DIGITS)
+        if close is None:
             finer = _sample(first, second, _MORE_DIGITS, point)
-            if finer is None or not _close(finer, _MORE_DIGITS):
-                return False
+            close = None if finer is None else _close(finer, _MORE_DIGITS)
+        if close is None:
+            continue
+        if not close:
+            return False
         real, complex_ = real + (not kinds[0]), complex_ + kinds[0]
         if real >= _POINTS:
             return True
@@ -80,7 +84,10 @@ def ratio(first: Node, second: Node) -> int | None:
     if len(quotients) < 2:
         return None
     head = quotients[0]
-    if any(abs(each - head) > abs(head) * mp.mpf(10) ** (10 - _AGREEMENT) for each in quotients) or mp.im(head) != 0:
+    if (
+        any(abs(each - head) > abs(head) * mp.mpf(10) ** (10 - _AGREEMENT) for each in quotients)
+        or mp.im(head) != 0
+    ):
         return 0
     return 1 if head > 0 else -1
 
@@ -104,18 +111,21 @@ def _constants(first: Node, second: Node) -> bool | None:
     if abs(found.first - found.second) > found.size * mp.mpf(10) ** (15 - _DIGITS):
         return False
     finer = _sample(first, second, _MORE_DIGITS, {})
-    return finer is not None and _close(finer, _MORE_DIGITS)
+    return None if finer is None else _close(finer, _MORE_DIGITS)
 
 
-def _close(found: Sample, digits: int) -> bool:
-    """Whether the values agree up to rounding: relative to the values, or both are zero of their terms."""
+def _close(found: Sample, digits: int) -> bool | None:
+    """Whether the values agree to as many digits as they have; None when their terms cancel to noise."""
     mp = context(digits)
     difference = abs(found.first - found.second)
     scale = max(abs(found.first), abs(found.second))
     slack = mp.mpf(10) ** (_DIGITS - _AGREEMENT - digits)
     if difference <= scale * slack:
         return True
-    return bool(digits == _MORE_DIGITS and difference <= found.size * slack)
+    noise = found.size * slack
+    if difference > noise:
+        return False
+    return True if noise <= mp.mpf(10) ** -_AGREEMENT else None  # zero of terms that cancel
 
 
 def _sample(first: Node, second: Node, digits: int, point: dict[str, Any]) -> Sample | None:

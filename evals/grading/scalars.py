@@ -1,4 +1,4 @@
-"""Equality of two scalars: units, percentages, degrees and rounding by convention, then exact, then numeric."""
+"""Equality of two scalars: units, percentages and rounding by convention, then exact, then numeric."""
 
 from fractions import Fraction
 from typing import Any
@@ -88,7 +88,9 @@ def _same_degree(degree: Node, other: Node, options: GradingOptions) -> bool | N
         return _same_unit(other, degree, options)
     in_radians = any(part.kind == "constant" and part.name == "pi" for part in walk(other))
     if in_radians:
-        return same_scalar(node("divide", node("multiply", inner, constant("pi")), number(180)), other, options)
+        return same_scalar(
+            node("divide", node("multiply", inner, constant("pi")), number(180)), other, options
+        )
     return same_scalar(inner, other, options)
 
 
@@ -116,7 +118,12 @@ def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
         unit = one.args[-1] if one.kind == "multiply" else None
         if unit is not None and unit.kind == "power":
             unit = unit.args[0]
-        if unit is None or unit.name not in _SINGLE_LETTER_UNITS or symbols(other) or symbols(one) != {unit.name}:
+        if (
+            unit is None
+            or unit.name not in _SINGLE_LETTER_UNITS
+            or symbols(other)
+            or symbols(one) != {unit.name}
+        ):
             continue
         value = rational(one.args[0])
         if len(one.args) == 2 and value is not None:
@@ -125,7 +132,7 @@ def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
 
 
 def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
-    """Whether one is a decimal, written with enough digits, to which the other (no decimal) rounds or is cut."""
+    """Whether one is a decimal with enough digits to which the other (no decimal) rounds or is cut."""
     if not options.rounded_digits:
         return False
     for one, other in ((first, second), (second, first)):
@@ -145,7 +152,11 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
         error = abs(value) - abs(one.number)
         rounded = abs(value - one.number) <= last_place / 2
         cut = 0 <= error < last_place and abs(value - one.number) < last_place
-        if rounded or (cut and digits > options.rounded_digits) or (digits >= _FLOAT_DIGITS and abs(error) <= last_place):
+        if (
+            rounded
+            or (cut and digits > options.rounded_digits)
+            or (digits >= _FLOAT_DIGITS and abs(error) <= last_place)
+        ):
             return True
     return False
 

@@ -5,10 +5,10 @@ from typing import Any
 import sympy
 
 from evals.grading.tree import Node
+from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 
 _FUNCTIONS: dict[str, Any] = {
-    name: getattr(sympy, name)
-    for name in ("sin cos tan cot sec csc sinh cosh tanh coth asin acos atan acot asec acsc asinh acosh atanh").split()
+    name: getattr(sympy, name) for name in (*TRIGONOMETRIC, *HYPERBOLIC, *INVERSE)
 } | {
     "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "factorial": sympy.factorial,
     "doublefactorial": sympy.factorial2, "binom": sympy.binomial, "gcd": sympy.gcd, "lcm": sympy.lcm,
@@ -27,10 +27,12 @@ def equal_expressions(first: Node, second: Node) -> bool | None:
     difference = sympy.simplify(left - right)
     if difference == 0:
         return True
-    return False if difference.is_number and difference.is_zero is False else difference.equals(sympy.Integer(0))
+    return (
+        False if difference.is_number and difference.is_zero is False else difference.equals(sympy.Integer(0))
+    )
 
 
-def build(item: Node) -> Any | None:
+def build(item: Node) -> Any:
     """The sympy expression of a tree; None where a node has no counterpart."""
     if item.kind in ("number", "decimal") and item.number is not None:
         return sympy.Rational(item.number.numerator, item.number.denominator)
@@ -38,7 +40,7 @@ def build(item: Node) -> Any | None:
         return sympy.Symbol(item.name)
     if item.kind == "constant":
         return _CONSTANTS[item.name]
-    args = [build(arg) for arg in item.args]
+    args: list[Any] = [build(arg) for arg in item.args]
     if any(arg is None for arg in args):
         return None
     match item.kind:

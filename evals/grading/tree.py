@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from evals.grading.options import TooLargeError
+from evals.grading.vocabulary import names
 
 MAX_DEPTH = 80  # two Python frames a level stay far from the interpreter's recursion limit
 
@@ -34,7 +35,9 @@ class Node:
 
 def node(kind: str, *args: Node, name: str = "", number: Fraction | None = None) -> Node:
     """A node over `args`; TooLargeError when the tree becomes too deep."""
-    depth = 1 + max((arg.depth for arg in args), default=0)
+    depth = 1
+    for arg in args:
+        depth = max(depth, arg.depth + 1)
     if depth > MAX_DEPTH:
         raise TooLargeError(f"an expression nested deeper than {MAX_DEPTH}")
     return Node(kind, args, name, number, depth)
@@ -90,11 +93,19 @@ def symbols(item: Node) -> frozenset[str]:
 
 
 SCALARS = frozenset(
-    ["number", "decimal", "symbol", "constant", "add", "multiply", "divide", "power", "call", "root"]
-    + ["plusminus", "percent", "degree", "unit", "based", "sum", "opaque"]
+    names(
+        "number decimal symbol constant add multiply divide power call root plusminus percent degree "
+        "unit based sum opaque"
+    )
 )
 
 
 def is_scalar(item: Node) -> bool:
     """Whether every part of the tree is a scalar."""
-    return all(part.kind in SCALARS for part in walk(item))
+    stack = [item]
+    while stack:
+        top = stack.pop()
+        if top.kind not in SCALARS:
+            return False
+        stack.extend(top.args)
+    return True

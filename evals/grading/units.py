@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+from evals.grading.vocabulary import names
+
 # name: (dimension, factor to the dimension's base unit)
 _TABLE: dict[str, tuple[str, Fraction]] = {}
 
@@ -22,22 +24,30 @@ def _table() -> None:
     }  # fmt: skip
     volumes = {"1": "L l liter litre", "1/1000": "mL ml milliliter millilitre"}
     money = {"1": "dollar usd $", "1/100": "cent ¢"}
-    speeds = {"1": "mph"}
     for dimension, factors in (
         ("length", lengths), ("time", times), ("mass", masses), ("volume", volumes), ("money", money),
-        ("speed", speeds),
     ):  # fmt: skip
-        for factor, names in factors.items():
-            for name in names.split():
+        for factor, known in factors.items():
+            for name in names(known):
                 _TABLE[name] = (dimension, Fraction(factor))
 
 
 _table()
+_ALIASES = {
+    "mph": "mile / hour",
+    "kph": "km / hour",
+    "kmph": "km / hour",
+    "km/h": "km / hour",
+    "fps": "ft / s",
+}
 _OTHER = frozenset(
-    "in am pm sq cu unit units degree degrees deg percent pct percentage rad radian radians month months year years "
-    "yr yrs euro euros yuan rupee rupees way ways people person persons point points time times hz khz mhz N J W V A K Pa "
-    "kpa kwh kw rpm kph kmph fps cc gal gallon gallons pint pints quart quarts acre acres dozen pairs sides "
-    "cups cup each per square cubic number".split()
+    names(
+        "in am pm sq cu unit units degree degrees deg percent pct percentage rad radian radians month "
+        "months year years yr yrs euro euros yuan rupee rupees way ways people person persons point "
+        "points time times hz khz mhz N J W V A K Pa kpa kwh kw rpm kph kmph fps cc gal gallon "
+        "gallons pint pints quart quarts acre acres dozen pairs sides cups cup each per square cubic "
+        "number"
+    )
 )
 Measure = tuple[tuple[tuple[str, int], ...], Fraction]
 
@@ -52,7 +62,14 @@ def measure(unit: str) -> Measure | None:
 
     "cm^2" is ((("length", 2),), 1/10000), "miles per hour" a length by a time.
     """
-    text = unit.replace(" per ", " / ").replace(" an ", " / ").replace("/", " / ").replace("·", " ").replace(".", " ")
+    text = " ".join(_ALIASES.get(word.lower(), word) for word in unit.split()[:12])
+    text = (
+        text.replace(" per ", " / ")
+        .replace(" an ", " / ")
+        .replace("/", " / ")
+        .replace("·", " ")
+        .replace(".", " ")
+    )
     dimensions: dict[str, int] = {}
     factor, sign, next_power = Fraction(1), 1, 1
     for word in text.replace("*", " ").split()[:12]:

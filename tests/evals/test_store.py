@@ -67,9 +67,9 @@ def test_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
     last = len(whole) - whole.rstrip(b"\n").rfind(b"\n") - 1
     for torn in (1, 2, last // 2, last - 1):
         (tmp_path / SAMPLES).write_bytes(whole[: len(whole) - torn])
-        assert list(read_records(tmp_path)[0]) == ["a/trace"]
+        assert list(read_records(tmp_path)[0]) == ["a/0/trace"]
         with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
-            assert (len(store), "a/trace" in store) == (1, True)
+            assert (len(store), "a/0/trace" in store) == (1, True)
             store.add(trace("b", 3))
         assert (tmp_path / SAMPLES).read_bytes() == whole
 
@@ -91,7 +91,7 @@ def test_damage_elsewhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"samples\.jsonl:1: not a record"):
         read_records(tmp_path)
     (tmp_path / SAMPLES).write_bytes(lines[0] + lines[0])
-    with pytest.raises(ValueError, match=r"samples\.jsonl:2: key a/trace is stored twice"):
+    with pytest.raises(ValueError, match=r"samples\.jsonl:2: key a/0/trace is stored twice"):
         read_records(tmp_path)
 
 
@@ -195,12 +195,12 @@ def test_directory_without_a_run(tmp_path: Path) -> None:
 
 def test_failures_are_asked_again(tmp_path: Path) -> None:
     with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
-        store.add_failure(Failure("a/trace", "a", 0, "max", "HTTP 400"))
-        store.add_failure(Failure("b/trace", "b", 0, "max", "HTTP 400"))
-        assert "a/trace" not in store
+        store.add_failure(Failure("a/0/trace", "a", 0, "max", "HTTP 400"))
+        store.add_failure(Failure("b/0/trace", "b", 0, "max", "HTTP 400"))
+        assert "a/0/trace" not in store
         store.add(trace("a", 3))
     records, failures = read_records(tmp_path)
-    assert list(records) == ["a/trace"]
+    assert list(records) == ["a/0/trace"]
     assert [failure.problem for failure in failures.values()] == ["b"]
 
 

@@ -66,6 +66,13 @@ def test_what_takes_too_long_is_killed(cage: Cage, what: str) -> None:
     assert time.monotonic() - start < GRACE
 
 
+def test_a_call_may_have_less_time() -> None:
+    with Cage(ACT, seconds=0.3) as cage:
+        assert cage.call("echo", 1, seconds=60).value == 1
+        for seconds, held in ((0.05, "0.05"), (60, "0.3")):
+            assert cage.call("sleep", 60, seconds=seconds).detail == f"killed after {held} s"
+
+
 @pytest.mark.parametrize(("what", "size"), [("hog", MEMORY * 2), ("hog in C", MEMORY * 16)])
 def test_memory_is_limited(cage: Cage, what: str, size: int) -> None:
     assert cage.call(what, size).outcome is Outcome.MEMORY

@@ -1,0 +1,33 @@
+"""Hostile answers: each gets a verdict within two seconds, and none is run as code."""
+
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from evals.bench.hostile import GROUPS, PLACINGS, hostile_pairs
+from evals.grading import Verdict, grade
+
+LIMIT_SECONDS = 2.0
+_MEMORY_KIB = 1 << 20
+
+
+@pytest.mark.parametrize("placing", PLACINGS)
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: Path) -> None:
+    sentinel = tmp_path / "run"
+    pairs = [
+        pair
+        for pair in hostile_pairs(sentinel)
+        if pair[0].startswith(f"{group}: ") and pair[0].endswith(f"({placing})")
+    ]
+    assert len(pairs) == len(GROUPS[group])
+    for name, gold, response in pairs:
+        start = time.perf_counter()
+        found = grade(gold, response)
+        seconds = time.perf_counter() - start
+        assert isinstance(found.verdict, Verdict)
+        assert seconds < LIMIT_SECONDS, f"{name}: {seconds:.1f} s"
+        assert not sentinel.exists(), f"{name} was run"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < _MEMORY_KIB, "memory is not held"
