@@ -5,15 +5,17 @@ from evals.grading.environments import EnvironmentParser
 from evals.grading.options import ParseError
 from evals.grading.tokens import Token
 from evals.grading.tree import Node, node, symbol, symbols
+from evals.grading.vocabulary import names
 
 _RELATIONS = {
-    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~", "equiv": "==", "cong": "==",
-    "sim": "~", "in": "in", "notin": "notin", "subset": "subset", "subseteq": "subset",
+    "=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "approx": "~",
+    "equiv": "==", "cong": "==", "sim": "~", "in": "in", "notin": "notin", "subset": "subset",
+    "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
-_LEADS = frozenset("only about approximately exactly around answer therefore thus so hence".split())
+_LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
 _TURNING = (
     "no",
     "all",

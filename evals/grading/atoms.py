@@ -1,61 +1,33 @@
 """Atoms of expressions: numbers, letters, fractions, radicals, functions, absolute values, sums."""
 
-import re
 from fractions import Fraction
 
-from evals.grading.expressions import CONSTANTS, FUNCTIONS, ExpressionParser, known_word, letter
+from evals.grading.expressions import ExpressionParser, letter
 from evals.grading.options import ParseError, TooLargeError
-from evals.grading.tokens import GREEK, Token
+from evals.grading.tokens import Token
 from evals.grading.tree import Node, constant, negative, node, number, symbol, symbols, transform
+from evals.grading.vocabulary import (
+    CONSTANTS,
+    FUNCTIONS,
+    GREEK,
+    SHORT_WORDS,
+    TRIGONOMETRIC,
+    known_word,
+    names,
+)
 
 _IGNORED = frozenset(["angle", "measuredangle", "therefore", "because", "triangle"])
-_ACCENTS = frozenset(
-    ["vec", "hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "ddot", "underline", "mathring", "overline"]
-)
+_ACCENTS = frozenset(names("vec hat bar tilde overrightarrow widehat dot ddot underline mathring overline"))
 _STRUCTURAL = frozenset(
-    [
-        "rangle",
-        "rset",
-        "rfloor",
-        "rceil",
-        "le",
-        "ge",
-        "ne",
-        "approx",
-        "equiv",
-        "in",
-        "notin",
-        "cup",
-        "cap",
-        "mid",
-        "to",
-    ]
-    + [
-        "implies",
-        "pmod",
-        "bmod",
-        "mod",
-        "choose",
-        "setminus",
-        "pm",
-        "mp",
-        "int",
-        "lim",
-        "sim",
-        "cong",
-        "subset",
-        "iff",
-    ]
-    + ["subseteq", "partial", "over", "perp", "parallel", "forall", "exists"]
+    names(
+        "rangle rset rfloor rceil le ge ne approx equiv in notin cup cap mid to implies pmod bmod mod "
+        "choose setminus pm mp int lim sim cong subset iff subseteq partial over perp parallel forall "
+        "exists"
+    )
 )
 _FENCES = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
 _PREFIXES = sorted((name for name in FUNCTIONS if len(name) > 1), key=len, reverse=True)
-_TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
 _MAX_PRODUCT_OF_LETTERS = 3  # a longer run of letters is a word
-SHORT_WORDS = frozenset(
-    ("no on of it is at as am be by do go he me my so up us we an yes odd all any one two six ten not nor yet day age the "
-     "her his she him red win won lie boy man men sum tie").split()
-)  # fmt: skip
 _MAX_EXPONENT = 10_000  # of a literal such as 1e400
 
 
@@ -251,7 +223,7 @@ class AtomParser(ExpressionParser):
             name = "log"
         elif base is not None:
             raise ParseError(f"a subscript of {name}")
-        if exponent is not None and exponent.number == -1 and name in _TRIGONOMETRIC:
+        if exponent is not None and exponent.number == -1 and name in TRIGONOMETRIC:
             return node("call", *arguments, name="a" + name)
         if name == "exp":
             value = node("power", constant("e"), *arguments[:1])
@@ -269,7 +241,7 @@ class AtomParser(ExpressionParser):
                 break
             factors = self.beside(factors)
         item = _product(factors)
-        if name in _TRIGONOMETRIC and item.kind in ("constant", "multiply") and self.sees("op", "/"):
+        if name in TRIGONOMETRIC and item.kind in ("constant", "multiply") and self.sees("op", "/"):
             self.at += 1
             item = node("divide", item, self.power())
         return negative(item) if sign == "-" else item
@@ -306,7 +278,7 @@ def literal(text: str) -> Node:
     if plain.isdecimal():
         return node("number", name=plain, number=Fraction(int(plain)))
     _, _, exponent = plain.lower().partition("e")
-    if exponent and len(exponent) > 6 or abs(int(exponent or 0)) > _MAX_EXPONENT:
+    if (exponent and len(exponent) > 6) or abs(int(exponent or 0)) > _MAX_EXPONENT:
         raise TooLargeError(f"an exponent above {_MAX_EXPONENT}")
     return node("decimal", name=plain, number=Fraction(plain))
 

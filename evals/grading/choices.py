@@ -32,6 +32,6 @@ def _choice(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     rest = match[3].strip(" $.{}\\:")
-    if rest and not (match[1] or text[match.start(3) - 1] in " .):}" and not rest[0] in "+-*/^_=<>(|"):
+    if rest and not (match[1] or (text[match.start(3) - 1] in " .):}" and rest[0] not in "+-*/^_=<>(|")):
         return None
     return (match[1] or match[2]).upper(), rest

@@ -143,7 +143,7 @@ class Comparison:
             )
         if self.ordered(first.args, second.args):
             return True
-        if len(first.args) != len(second.args) or _clock(first) and _clock(second):
+        if len(first.args) != len(second.args) or (_clock(first) and _clock(second)):
             return False
         products = [
             (node("multiply", a, d), node("multiply", b, c))
@@ -273,7 +273,7 @@ def _bare(item: Node) -> Node:
 
 
 def _with_parameter_of(first: Node, second: Node) -> Node:
-    """`second` with its free parameter named as in `first`: pi/6 + 2 pi n and pi/6 + 2 pi k are one family."""
+    """`second` with its free parameter named as in `first`: 2 pi n and 2 pi k are one family."""
     names = _value_symbols(first), _value_symbols(second)
     old, fresh = names[1] - names[0], names[0] - names[1]
     if len(old) != 1 or len(fresh) != 1:
@@ -367,10 +367,8 @@ def _distinct(item: Node) -> Sequence[Node]:
 
 
 def _mentions_reals(item: Node) -> bool:
-    return (
-        item.kind == "symbol"
-        and (item.name.startswith("set ") or item.name == "emptyset")
-        or item.kind == "add"
+    return (item.kind == "symbol" and (item.name.startswith("set ") or item.name == "emptyset")) or (
+        item.kind == "add"
         and any(part.kind == "symbol" and part.name.startswith("set ") for part in item.args)
     )
 

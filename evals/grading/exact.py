@@ -11,7 +11,7 @@ _MAX_CHOICE = 5_000
 
 
 def rational(item: Node) -> Fraction | None:
-    """The value of `item` where rational arithmetic gives it; None for everything else, and past the bounds."""
+    """The value of `item` where rational arithmetic gives it within the bounds; else None."""
     match item.kind:
         case "number" | "decimal":
             return item.number

@@ -3,49 +3,21 @@
 from fractions import Fraction
 
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
-from evals.grading.tokens import GREEK, Token
+from evals.grading.tokens import Token
 from evals.grading.tree import Node, constant, negative, node, number, symbol
 from evals.grading.units import is_unit
+from evals.grading.vocabulary import FUNCTIONS, GREEK, is_separating_word, known_word, names
 
 MAX_NESTING = 40  # brackets within brackets: about ten Python frames each
 
-FUNCTIONS = {
-    **{name: name for name in ("sin cos tan cot sec csc sinh cosh tanh coth exp log ln lg min max gcd lcm abs").split()},
-    **{name: name for name in ("floor ceil cis det arg Re Im sgn deg dim ker Pr").split()},
-    **{f"arc{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{f"a{name}": f"a{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh")},
-    **{"cosec": "csc", "ceiling": "ceil", "sign": "sgn", "binomial": "binom", "factorial": "factorial"},
-    **{"ctan": "cot", "arcosh": "acosh", "arsinh": "asinh", "artanh": "atanh", "arccosec": "acsc"},
-}  # fmt: skip
-CONSTANTS = {
-    "pi": "pi",
-    "infty": "oo",
-    "inf": "oo",
-    "infinity": "oo",
-    "oo": "oo",
-    "Infinity": "oo",
-    "Pi": "pi",
-}
 _SIGNS = frozenset(["+", "-", "pm", "mp"])
 _POSTFIX = frozenset(["^", "!", "%", "deg", "_", "'"])
 _MAX_POSTFIX = 50
 _STARTS = frozenset(
-    [
-        "frac",
-        "sqrt",
-        "binom",
-        "infty",
-        "pi",
-        "overline",
-        "sum",
-        "prod",
-        "lset",
-        "langle",
-        "lfloor",
-        "lceil",
-        "vec",
-    ]
-    + ["hat", "bar", "tilde", "overrightarrow", "widehat", "dot", "underline", "angle"]
+    names(
+        "frac sqrt binom infty pi overline sum prod lset langle lfloor lceil vec hat bar tilde "
+        "overrightarrow widehat dot underline angle"
+    )
 )
 
 
@@ -219,16 +191,17 @@ class ExpressionParser:
         return number(whole + Fraction(int(top.text), int(bottom.text)))
 
     def is_unit_here(self, word: str, last: Node) -> bool:
+        """Whether a plain word after `last` is a unit; single letters are variables, save in m/s."""
         if last.kind not in ("number", "decimal", "divide", "root", "constant"):
             return False
-        if last.kind != "number" and last.kind != "decimal" and len(word) == 1:
-            return False
         follower = self.peek(1)
+        if len(word) == 1:
+            over = self.peek(2)
+            spaced = self.tokens[self.at].spaced and follower is not None and follower.text == "/"
+            return spaced and is_unit(word) and over is not None and is_unit(over.text)
         if follower is not None and follower.kind == "op" and follower.text in ("(", "+", "-", "*"):
             return False
-        return is_unit(word) or (
-            len(word) >= 4 and word not in FUNCTIONS and word not in GREEK and word != "sqrt"
-        )
+        return is_unit(word) or (len(word) >= 4 and not known_word(word))
 
     def unit(self) -> str:
         """The unit that stands here as text, with its powers: "cm^2", "miles per hour"."""
@@ -262,7 +235,9 @@ class ExpressionParser:
             mark = self.tokens[self.at].text
             if mark not in _POSTFIX or (mark == "!" and self.sees("op", "=", offset=1)):
                 return base
-            if (mark == "_" and base.kind not in ("number", "symbol")) or (mark == "'" and base.kind != "symbol"):
+            if (mark == "_" and base.kind not in ("number", "symbol")) or (
+                mark == "'" and base.kind != "symbol"
+            ):
                 return base
             self.at += 1
             if mark == "^":
@@ -350,30 +325,6 @@ class ExpressionParser:
 def letter(name: str) -> Node:
     """A single letter: e and i are constants."""
     return constant(name) if name in ("e", "i") else symbol(name)
-
-
-def known_word(word: str) -> bool:
-    """Whether a run of letters is a name, not a product of letters."""
-    return word in FUNCTIONS or word in CONSTANTS or word in GREEK or word in ("sqrt", "cbrt", "frac")
-
-
-def is_separating_word(word: str) -> bool:
-    """Words that end an expression."""
-    return word.lower() in (
-        "and",
-        "or",
-        "if",
-        "for",
-        "where",
-        "when",
-        "with",
-        "mod",
-        "is",
-        "in",
-        "to",
-        "else",
-        "otherwise",
-    )
 
 
 def _added(terms: list[Node], total: Node | None) -> Node:

@@ -5,7 +5,7 @@ Text before a closing thinking tag never counts. Replies are hostile: every sear
 
 import re
 
-from evals.grading.tokens import repair
+from evals.grading.spelling import repair
 
 # An escaped character comes second, so that `\{` and `\}` never count as braces.
 _TOKENS = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*+\{|\\.|[{}]", re.DOTALL)
@@ -23,7 +23,9 @@ _HASHES = re.compile(r"####[ \t]*+([^\n]+)\s*+(?=\Z|<)")  # elsewhere it is a he
 _MAX_STATED = 400
 _STATED = re.compile(
     r"(?i:\b(?:final\s+answer|answer|result|solution)\b[*_]{0,2}\s*+(?:is|are|to\s+(?:the|this)\s+[a-z]{1,12}\s+is)\b"
-    r"\s*+:?|(?<![a-z])answer[*_]{0,2}[ \t]*+:|(?:\A|\n)A:)[*_ \t]*+\n?"
+    r"\s*+:?|(?<![a-z])answer[*_]{0,2}[ \t]*+:|(?:\A|\n)A:"
+    r"|(?:答案|答え)(?:是|为|為|は)?[:：]?|\b(?:réponse|respuesta|resposta|risposta|antwort|ответ)(?:\s(?:est|es|è|é|ist))?\s?:?)"
+    r"[*_ \t]*+\n?"
 )
 _SENTENCE_END = re.compile(r"\n|\.(?=\s|\Z)|[,;]\s(?=(?:which|where|since|because|so|as|hence)\b)|I hope")
 _MATHS = re.compile(
@@ -33,8 +35,9 @@ _MATHS = re.compile(
 _NUMBER = re.compile(
     r"[-+]?[$€£]?(?:[0-9]+(?:,[0-9]{3})+|[0-9]+)(?:[.,][0-9]+)?(?:\s?[%€$°²³]|\s?/\s?[0-9]+)?|[-+]?\.[0-9]+"
 )
+_BOLD = re.compile(r"\*\*([^*\n]{1,60})\*\*")
 _VERB = re.compile(r"\b(?:is|are|equals?|was|were|be)\b:?\s|=\s?")
-_PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}")
+_PLAIN_WORDS = re.compile(r"(?<![\\A-Za-z{])[A-Za-z]{2,}|[^\W\d_A-Za-zα-ωΑ-Ω]{2}")
 _BARE_LENGTH = 200
 _FEW_WORDS = 2
 
@@ -83,9 +86,7 @@ def boxed_answer(text: str) -> str | None:
     """The last box, with the boxes before it when only "and", a comma or the like stand between: "1, 2"."""
     found = boxes(text)
     if not found:
-        unbraced = None
-        for unbraced in _UNBRACED_BOX.finditer(text):
-            pass
+        unbraced = _last(_UNBRACED_BOX, text)
         return None if unbraced is None else unbraced[1]
     start, _, content = found[-1]
     parts = [content]
@@ -133,8 +134,8 @@ def value_in(sentence: str) -> str:
 
 def _last(pattern: "re.Pattern[str]", text: str) -> "re.Match[str] | None":
     found = None
-    for found in pattern.finditer(text):
-        pass
+    for match in pattern.finditer(text):
+        found = match
     return found
 
 
@@ -143,6 +144,12 @@ def _last_formula(text: str) -> str | None:
     if last is None:
         return None
     return next((each for each in last.groups() if each is not None), "").strip()
+
+
+def _last_bold(text: str) -> str | None:
+    """**42**, when it holds a number."""
+    bold = _last(_BOLD, text)
+    return bold[1].strip() if bold is not None and _NUMBER.search(bold[1]) else None
 
 
 def final_answer(response: str) -> str | None:
@@ -161,7 +168,9 @@ def final_answer(response: str) -> str | None:
         return boxed.strip() or None
     if "\\boxed" in text:  # a box that never closes: the answer was cut off
         return None
-    return stated_answer(text) or _last_formula(text[-_TAIL:]) or _last_line(text)
+    return (
+        stated_answer(text) or _last_formula(text[-_TAIL:]) or _last_bold(text[-_TAIL:]) or _last_line(text)
+    )
 
 
 def bare_answer(text: str) -> str | None:

@@ -6,13 +6,13 @@ numerically; 4. computer algebra in a worker process, for what numbers cannot se
 
 from collections.abc import Callable, Sequence
 
-from evals.grading.readings import readings
 from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
+from evals.grading.readings import readings
 from evals.grading.tree import Node, is_scalar
 
 _DEFAULT = GradingOptions()
@@ -99,7 +99,11 @@ def grade_many(pairs: Sequence[tuple[str, str]], grader: str = "thinkdial") -> l
 
     grader: "thinkdial", "math-verify" (that library, in the same cage) or "exact" (the box's text).
     """
-    graders: dict[str, Callable[[str, str], Grade]] = {"thinkdial": grade, "exact": _exact, "math-verify": _math_verify}
+    graders: dict[str, Callable[[str, str], Grade]] = {
+        "thinkdial": grade,
+        "exact": _exact,
+        "math-verify": _math_verify,
+    }
     if grader not in graders:
         raise ValueError(f"grader: {grader!r} is not known; give {', '.join(graders)}")
     one = graders[grader]

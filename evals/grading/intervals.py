@@ -1,4 +1,4 @@
-"""Sets of real numbers as ordered, disjoint intervals: inequalities, unions and differences brought to one form."""
+"""Sets of real numbers as ordered, disjoint intervals, whether written as such or as inequalities."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ _NEGATIVE_INFINITY, _INFINITY = negative(constant("oo")), constant("oo")
 
 
 def intervals(item: Node) -> list[Interval] | None:
-    """The set that `item` describes, in order, touching parts joined; None if it is no set of constants' intervals."""
+    """The set that `item` describes, in order, touching parts joined; None if it is no set of reals."""
     found = _intervals(item)
     return None if found is None or len(found) > _MAX_PARTS else _joined(found)
 

@@ -1,4 +1,4 @@
-"""Arithmetic of small matrices and vectors: sums, multiples, products and powers written out to one matrix."""
+"""Arithmetic of small matrices: sums, multiples, products and powers written out to one matrix."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def has_matrix(item: Node) -> bool:
 
 
 def rows_of(item: Node) -> Rows | None:
-    """Rows of a matrix, of an expression in matrices, of a tuple of tuples, or of a vector; None for the rest."""
+    """Rows of a matrix, an expression in matrices, a tuple of tuples or a vector; None for the rest."""
     if item.kind in ("tuple", "list", "set"):
         if all(part.kind == "tuple" for part in item.args):
             return [part.args for part in item.args]

@@ -11,9 +11,10 @@ from typing import Any
 
 from evals.grading.options import TooLargeError
 from evals.grading.tree import Node
+from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 
 _MAX_LOG_ARGUMENT = 10**9  # of exponentials: e^x and a^b
-_MAX_TRIGONOMETRIC = 10**30
+_MAX_ANGLE = 10**30
 _MAX_GAMMA = 10**5
 _MAX_TERMS = 200
 _MAX_STEPS = 20_000
@@ -145,15 +146,15 @@ class Evaluator:
         first = values[0]
         if any(mp.isinf(value) for value in values):
             raise UnknownError("a function of infinity")
-        if name in _TRIGONOMETRIC:
-            if abs(first) > _MAX_TRIGONOMETRIC or abs(mp.im(first)) > 10**6:
+        if name in TRIGONOMETRIC:
+            if abs(first) > _MAX_ANGLE or abs(mp.im(first)) > 10**6:
                 raise TooLargeError("a trigonometric function of too large an argument")
             return getattr(mp, name)(first)
-        if name in _HYPERBOLIC:
+        if name in HYPERBOLIC:
             if abs(first) > 10**6:
                 raise TooLargeError("a hyperbolic function of too large an argument")
             return getattr(mp, name)(first)
-        if name in _INVERSE:
+        if name in INVERSE:
             return getattr(mp, name)(first)
         match name, len(values):
             case "log", 1:
@@ -178,7 +179,7 @@ class Evaluator:
                 return mp.im(first)
             case "arg", 1:
                 return mp.arg(first)
-            case "cis", 1 if abs(first) < _MAX_TRIGONOMETRIC and mp.im(first) == 0:
+            case "cis", 1 if abs(first) < _MAX_ANGLE and mp.im(first) == 0:
                 return mp.expj(first)
             case "sgn", 1:
                 return mp.sign(first)
@@ -193,11 +194,6 @@ class Evaluator:
         if name.startswith("function "):  # an unknown function: any fixed one will do
             total = mp.mpf(ord(name[-1])) / 7
             for power, value in enumerate(values, 2):
-                total += mp.sin(value) / power if abs(value) < _MAX_TRIGONOMETRIC else 0
+                total += mp.sin(value) / power if abs(value) < _MAX_ANGLE else 0
             return total
         raise UnknownError(f"{name} is not evaluated")
-
-
-_TRIGONOMETRIC = frozenset("sin cos tan cot sec csc".split())
-_HYPERBOLIC = frozenset("sinh cosh tanh coth".split())
-_INVERSE = frozenset("asin acos atan acot asec acsc asinh acosh atanh".split())

@@ -3,7 +3,7 @@
 import re
 from fractions import Fraction
 
-from evals.grading.tokens import repair
+from evals.grading.spelling import repair
 
 _INTEGER = re.compile(r"([+-]?)\s*+([0-9]++|[0-9]{1,3}(?:(?:,|\{,\}|\\,|,\\!)[0-9]{3})++)(?:\.0*+)?")
 _NUMBER = re.compile(r"([+-]?)([0-9]{1,400})(?:\.([0-9]{1,400}))?")

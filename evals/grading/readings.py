@@ -4,15 +4,25 @@ import re
 from functools import lru_cache
 
 from evals.grading.answers import AnswerParser, unnested
-from evals.grading.atoms import SHORT_WORDS
-from evals.grading.expressions import known_word
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
-from evals.grading.tokens import MAX_CHARACTERS, Token, spell, tokenise
+from evals.grading.spelling import spell
+from evals.grading.tokens import MAX_CHARACTERS, Token, tokenise
 from evals.grading.tree import Node, constant, node, number, symbol
+from evals.grading.vocabulary import SHORT_WORDS, known_word, names
 
 _WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
 _LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
 _DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]+),([0-9]+)(?![0-9,])")
+
+
+_LINES = re.compile(r"\s*\n\s*")
+_ROWS = re.compile(r"\\(?:begin|end)\s*\{[pb]?matrix\}|\\\\|\\text\s*\{\s*\}|\^\s*\{\s*\}(?=\s*\\\\)")
+_VERBS = frozenset(["is", "are", "equals", "be", "was"])
+_ABOUT = re.compile(
+    r"(?<=\S)\s*(?:\\[;,! ]|\\q?quad|\s)*(?:\\(?:text|mbox)\s*\{\s*)?"
+    r"\(\s*(?:or\s+)?(?:approximately|about|approx\.?|\\approx)(?![a-z]).*\Z",
+    re.DOTALL,
+)
 
 
 def readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
@@ -28,7 +38,7 @@ def readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
 
 @lru_cache(maxsize=4096)
 def _readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
-    text = strip(spell(text))
+    text = _ABOUT.sub("", strip(spell(text)))
     spellings = [text]
     if "," in text and any(mark.isdigit() for mark in text):
         inside = text.lstrip("-").startswith(("(", "[", "\\{", "{", "\\left"))
@@ -46,10 +56,21 @@ def _readings(text: str, options: GradingOptions) -> tuple[Node, ...]:
                 spellings.append(decimal)
     found: list[Node] = []
     for spelling in spellings:
-        reading = _parsed(spelling, options)
-        if reading not in found:
-            found.append(reading)
+        for reading in _alternatives(_parsed(spelling, options)):
+            if reading not in found:
+                found.append(reading)
     return tuple(found)
+
+
+def _alternatives(reading: Node) -> tuple[Node, ...]:
+    """The reading; and, where a sentence ends in "... is" and a formula, the formula alone."""
+    ends_in_formula = reading.kind == "phrase" and [part.kind == "text" for part in reading.args] == [
+        True,
+        False,
+    ]
+    if ends_in_formula and reading.args[0].name.split()[-1] in _VERBS:
+        return reading, reading.args[1]
+    return (reading,)
 
 
 def _parsed(text: str, options: GradingOptions) -> Node:
@@ -64,7 +85,19 @@ def _parsed(text: str, options: GradingOptions) -> Node:
     try:
         return AnswerParser(list(tokens), options).whole()
     except ParseError:
-        return _phrase(tokens, options) or words(text)
+        return _phrase(tokens, options) or _joined_lines(text, options) or words(text)
+
+
+def _joined_lines(text: str, options: GradingOptions) -> Node | None:
+    """Lines as items of a list, or a formula spread over the rows of a matrix, as models sometimes write."""
+    for pattern, joint in ((_LINES, ", "), (_ROWS, " ")):
+        joined = pattern.sub(joint, text)
+        if joined != text:
+            try:
+                return AnswerParser(unnested(tokenise(joined)), options).whole()
+            except ParseError:
+                continue
+    return None
 
 
 def _phrase(tokens: list[Token], options: GradingOptions) -> Node | None:
@@ -102,29 +135,26 @@ _COMMAND = re.compile(
     r"\\(?:text|mbox|textbf|textit|mathrm|textrm|mathbf|left|right|quad|qquad|operatorname)\b|\\[ ,;:!]"
 )
 _ARTICLES = frozenset(["the", "a", "an"])
+_NOTHING = ("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set")
 _MEANINGS = {
     **dict.fromkeys(["all real numbers", "all reals", "real numbers", "all real x"], symbol("set R")),
-    **dict.fromkeys(["no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"]
-                    + ["there is no solution", "there are no solutions", "no such x"], symbol("emptyset")),
+    **dict.fromkeys([*_NOTHING, "there is no solution", "there are no solutions"], symbol("emptyset")),
     **dict.fromkeys(["does not exist", "dne", "undefined", "not defined"], node("text", name="undefined")),
     "infinity": constant("oo"),
-}  # fmt: skip
-_SMALL_NUMBERS = {
-    word: str(value)
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-        "seventeen eighteen nineteen twenty".split()
-    )
 }
+_SMALL_NUMBERS = names(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
 
 
 def words(text: str) -> Node:
-    """Words as a node: lower case, without articles, punctuation and formatting; a number's name is a number."""
+    """Words as a node: lower case, without articles, punctuation and formatting; "two" is a number."""
     kept = [
         word for word in _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split() if word not in _ARTICLES
     ]
     if len(kept) == 1 and kept[0] in _SMALL_NUMBERS:
-        return number(int(_SMALL_NUMBERS[kept[0]]))
+        return number(_SMALL_NUMBERS.index(kept[0]))
     meant = _MEANINGS.get(" ".join(kept))
     if meant is not None:
         return meant

@@ -1,4 +1,4 @@
-"""Equality of two scalars: units, percentages, degrees and rounding by convention, then exact, then numeric."""
+"""Equality of two scalars: units, percentages and rounding by convention, then exact, then numeric."""
 
 from fractions import Fraction
 from typing import Any
@@ -132,7 +132,7 @@ def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
 
 
 def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
-    """Whether one is a decimal, written with enough digits, to which the other (no decimal) rounds or is cut."""
+    """Whether one is a decimal with enough digits to which the other (no decimal) rounds or is cut."""
     if not options.rounded_digits:
         return False
     for one, other in ((first, second), (second, first)):

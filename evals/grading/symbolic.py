@@ -5,10 +5,10 @@ from typing import Any
 import sympy
 
 from evals.grading.tree import Node
+from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 
 _FUNCTIONS: dict[str, Any] = {
-    name: getattr(sympy, name)
-    for name in ("sin cos tan cot sec csc sinh cosh tanh coth asin acos atan acot asec acsc asinh acosh atanh").split()
+    name: getattr(sympy, name) for name in (*TRIGONOMETRIC, *HYPERBOLIC, *INVERSE)
 } | {
     "abs": sympy.Abs, "floor": sympy.floor, "ceil": sympy.ceiling, "factorial": sympy.factorial,
     "doublefactorial": sympy.factorial2, "binom": sympy.binomial, "gcd": sympy.gcd, "lcm": sympy.lcm,

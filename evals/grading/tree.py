@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from evals.grading.options import TooLargeError
+from evals.grading.vocabulary import names
 
 MAX_DEPTH = 80  # two Python frames a level stay far from the interpreter's recursion limit
 
@@ -92,8 +93,10 @@ def symbols(item: Node) -> frozenset[str]:
 
 
 SCALARS = frozenset(
-    ["number", "decimal", "symbol", "constant", "add", "multiply", "divide", "power", "call", "root"]
-    + ["plusminus", "percent", "degree", "unit", "based", "sum", "opaque"]
+    names(
+        "number decimal symbol constant add multiply divide power call root plusminus percent degree "
+        "unit based sum opaque"
+    )
 )
 
 

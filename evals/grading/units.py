@@ -2,6 +2,8 @@
 
 from fractions import Fraction
 
+from evals.grading.vocabulary import names
+
 # name: (dimension, factor to the dimension's base unit)
 _TABLE: dict[str, tuple[str, Fraction]] = {}
 
@@ -25,8 +27,8 @@ def _table() -> None:
     for dimension, factors in (
         ("length", lengths), ("time", times), ("mass", masses), ("volume", volumes), ("money", money),
     ):  # fmt: skip
-        for factor, names in factors.items():
-            for name in names.split():
+        for factor, known in factors.items():
+            for name in names(known):
                 _TABLE[name] = (dimension, Fraction(factor))
 
 
@@ -39,10 +41,13 @@ _ALIASES = {
     "fps": "ft / s",
 }
 _OTHER = frozenset(
-    "in am pm sq cu unit units degree degrees deg percent pct percentage rad radian radians month months year years "
-    "yr yrs euro euros yuan rupee rupees way ways people person persons point points time times hz khz mhz N J W V A K Pa "
-    "kpa kwh kw rpm kph kmph fps cc gal gallon gallons pint pints quart quarts acre acres dozen pairs sides "
-    "cups cup each per square cubic number".split()
+    names(
+        "in am pm sq cu unit units degree degrees deg percent pct percentage rad radian radians month "
+        "months year years yr yrs euro euros yuan rupee rupees way ways people person persons point "
+        "points time times hz khz mhz N J W V A K Pa kpa kwh kw rpm kph kmph fps cc gal gallon "
+        "gallons pint pints quart quarts acre acres dozen pairs sides cups cup each per square cubic "
+        "number"
+    )
 )
 Measure = tuple[tuple[tuple[str, int], ...], Fraction]
 
