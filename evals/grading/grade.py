@@ -12,7 +12,7 @@ from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
-from evals.grading.readings import readings
+from evals.grading.readings import readings, strip
 from evals.grading.tree import Node, is_scalar
 
 _DEFAULT = GradingOptions()
@@ -63,7 +63,9 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
     try:
         left, right = readings(a, options), readings(b, options)
         comparison = Comparison(options)
-        if same_choice(a, b) or any(comparison.answers(one, other) for one in left for other in right):
+        if same_choice(strip(a), strip(b)) or any(
+            comparison.answers(one, other) for one in left for other in right
+        ):
             return Verdict.EQUAL, "typed"
     except TooLargeError:
         return Verdict.LIMIT, "typed"
