@@ -105,7 +105,7 @@ class AtomParser(ExpressionParser):
                 return _product([letter(each) for each in text[:split]])
         if text.startswith("pi") and len(text) <= 4:
             return _product([constant("pi"), *(letter(each) for each in text[2:])])
-        if len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
+        if 0 < len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
             # The last letter is left for what binds tighter than a product: an exponent or a subscript.
             self.at -= 1
             self.tokens[self.at] = Token("word", text[1:], False)

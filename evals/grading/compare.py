@@ -13,7 +13,18 @@ from evals.grading.exact import rational
 from evals.grading.matrices import has_matrix, line, rows_of
 from evals.grading.options import GradingOptions
 from evals.grading.scalars import same_scalar
-from evals.grading.tree import Node, is_scalar, negative, node, rebuild, symbol, symbols, transform, walk
+from evals.grading.tree import (
+    Node,
+    constant,
+    is_scalar,
+    negative,
+    node,
+    rebuild,
+    symbol,
+    symbols,
+    transform,
+    walk,
+)
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "subset": "superset"}
 _MAX_ITEMS = 200
@@ -230,7 +241,7 @@ class Comparison:
 
     def words(self, first: Node, second: Node) -> bool:
         if first.kind == second.kind:
-            return first.name.replace(" ", "") == second.name.replace(" ", "")
+            return bool(first.name) and first.name.replace(" ", "") == second.name.replace(" ", "")
         value, words = (second, first) if first.kind == "text" else (first, second)
         target = _right_side(value)
         return target is not value and self.same(target, words)
@@ -278,16 +289,25 @@ def _with_parameter_of(first: Node, second: Node) -> Node:
     old, fresh = names[1] - names[0], names[0] - names[1]
     if len(old) != 1 or len(fresh) != 1:
         return second
-    if not (old <= _PARAMETERS and fresh <= _PARAMETERS) and not (_is_family(first) and _is_family(second)):
+    (name,), (other,) = old, fresh
+    if {name, other} != {"c", "C"} and not (_is_family(first, other) and _is_family(second, name)):
         return second
-    (name,), renamed = old, symbol(next(iter(fresh)))
+    renamed = symbol(other)
     return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
 
 
-def _is_family(item: Node) -> bool:
-    """Tuples, whose free symbol can only be a parameter."""
+def _is_family(item: Node, name: str) -> bool:
+    """Whether `name` can only be a parameter of `item`: whole turns of k pi, or the line (1 + t, 2 t).
+
+    A letter that stands alone, as in (x, y) or n + 2, may be what was asked for.
+    """
     item = _right_side(item)
-    return item.kind == "tuple" or (item.kind == "list" and all(part.kind == "tuple" for part in item.args))
+    if name in _PARAMETERS and any(part == constant("pi") for part in walk(item)):
+        return True
+    tuples = item.args if item.kind == "list" else (item,)
+    return all(part.kind == "tuple" and symbols(part) == {name} for part in tuples) and any(
+        sum(name in symbols(component) for component in part.args) > 1 for part in tuples
+    )
 
 
 def _value_symbols(item: Node) -> frozenset[str]:

@@ -150,9 +150,8 @@ _SMALL_NUMBERS = names(
 
 def words(text: str) -> Node:
     """Words as a node: lower case, without articles, punctuation and formatting; "two" is a number."""
-    kept = [
-        word for word in _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split() if word not in _ARTICLES
-    ]
+    said = _NOT_WORDS.sub(" ", _COMMAND.sub(" ", text)).lower().split()
+    kept = [word for word in said if word not in _ARTICLES] or said  # "A" alone is a choice
     if len(kept) == 1 and kept[0] in _SMALL_NUMBERS:
         return number(_SMALL_NUMBERS.index(kept[0]))
     meant = _MEANINGS.get(" ".join(kept))

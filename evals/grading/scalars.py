@@ -46,6 +46,8 @@ def _same_percent(percent: Node, other: Node, options: GradingOptions) -> bool |
     inner = percent.args[0]
     if other.kind == "percent":
         return same_scalar(inner, other.args[0], options)
+    if other.kind == "degree":
+        return False
     settled: bool | None = False
     if options.percent in ("number", "either"):
         settled = same_scalar(inner, other, options)

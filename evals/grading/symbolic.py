@@ -22,6 +22,8 @@ def equal_expressions(first: Node, second: Node) -> bool | None:
     left, right = build(first), build(second)
     if left is None or right is None:
         return None
+    if any(each.has(sympy.nan, sympy.zoo) for each in (left, right)):
+        return False  # divided by zero: no value, so not the same one
     if left == right:
         return True
     difference = sympy.simplify(left - right)
