@@ -5,6 +5,7 @@ size * 10**-d. All work is bounded: exponents, arguments of functions and terms 
 which the value is unknown (`UnknownError`) or too large (`TooLargeError`).
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 _MAX_LOG_ARGUMENT = 10**9  # of exponentials: e^x and a^b
 _MAX_ANGLE = 10**30
 _MAX_GAMMA = 10**5
+_MAX_WHOLE = 10**30  # numbers whose divisors are asked for
 _MAX_TERMS = 200
 _MAX_STEPS = 20_000
 _LOCAL = threading.local()

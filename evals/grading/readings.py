@@ -165,7 +165,7 @@ def strip(text: str) -> str:
     text = text.strip()
     for _ in range(4):
         before = text
-        text = text.strip().strip("\0").rstrip(".,;").strip()
+        text = text.strip().strip("\0").rstrip(".,;").strip().removeprefix("\\displaystyle").lstrip()
         for mark in ("**", "__", "``", "`"):
             if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark):
                 text = text[len(mark) : -len(mark)]

@@ -73,7 +73,7 @@ def build(item: Node) -> Any:
     return None
 
 
-# Workers are forked from a process that has imported this module: what sympy sets up on first use is set up here,
-# so that it does not count against the time of every fresh worker's first task.
+# Workers are forked from a process that has imported this module: what sympy sets up on first use is set up
+# here, so that it does not count against the time of every fresh worker's first task.
 _K = sympy.Symbol("k")
 sympy.simplify(sympy.Sum(sympy.Integer(2) ** -_K, (_K, 1, sympy.oo)).doit() - sympy.sqrt(8))

@@ -89,7 +89,8 @@ def test_nothing_is_evaluated() -> None:
 
 def test_import_and_plain_grading_stay_light() -> None:
     code = (
-        "import sys; from evals.grading import grade; grade('x+1', '\\\\boxed{1+x}'); grade('1/2', '\\\\boxed{0.5}');"
+        "import sys; from evals.grading import grade;"
+        "grade('x+1', '\\\\boxed{1+x}'); grade('1/2', '\\\\boxed{0.5}');"
         "sys.exit(any(name in sys.modules for name in ('sympy', 'numpy', 'math_verify')))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
