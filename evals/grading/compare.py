@@ -40,8 +40,9 @@ class Comparison:
 
     def answers(self, first: Node, second: Node) -> bool:
         """Whether two whole answers are equal."""
+        declared = _declared(first) | _declared(second)
         first, second = _signs_written_out(_bare(first)), _signs_written_out(_bare(second))
-        return self.same(first, _with_parameter_of(first, second))
+        return self.same(first, _with_parameter_of(first, second, declared))
 
     def same(self, first: Node, second: Node) -> bool:
         if first == second:
@@ -283,17 +284,24 @@ def _bare(item: Node) -> Node:
     return item
 
 
-def _with_parameter_of(first: Node, second: Node) -> Node:
+def _with_parameter_of(first: Node, second: Node, declared: frozenset[str]) -> Node:
     """`second` with its free parameter named as in `first`: 2 pi n and 2 pi k are one family."""
     names = _value_symbols(first), _value_symbols(second)
     old, fresh = names[1] - names[0], names[0] - names[1]
     if len(old) != 1 or len(fresh) != 1:
         return second
     (name,), (other,) = old, fresh
-    if {name, other} != {"c", "C"} and not (_is_family(first, other) and _is_family(second, name)):
+    is_parameter = {name, other} == {"c", "C"} or bool({name, other} & declared)
+    if not is_parameter and not (_is_family(first, other) and _is_family(second, name)):
         return second
     renamed = symbol(other)
     return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
+
+
+def _declared(item: Node) -> frozenset[str]:
+    """Names that a condition such as k in Z beside the answer makes parameters."""
+    conditions = [part for part in item.args if _is_condition(part)] if item.kind == "list" else []
+    return frozenset().union(*(symbols(part.args[0]) for part in conditions))
 
 
 def _is_family(item: Node, name: str) -> bool:
