@@ -19,7 +19,7 @@ _TELLING = frozenset(
         "even odd positive negative nonnegative nonpositive prime composite rational irrational nonzero not"
     )
 )
-_MAX_NAME = 3  # letters of a variable's name; longer ones are words
+_WORD_LENGTH = 4  # a name with fewer letters is a variable's
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
@@ -99,7 +99,7 @@ class AnswerParser(EnvironmentParser):
         return bool(words) and words[0].lower() in openings
 
     def condition_words(self, closers: tuple[str, ...]) -> str:
-        """Step over a condition, to the end or to where another answer follows; the words in it that matter."""
+        """Step over a condition, to the end or another answer; the words in it that matter."""
         told: set[str] = set()
         while not self.closes(closers):
             if self.sees("op", "and", "or", ";") and self.another_answer():
@@ -141,15 +141,13 @@ class AnswerParser(EnvironmentParser):
         )
 
     def skip_label(self) -> None:
-        """Step over "Paolo:" or "Case 1:" before a value."""
+        """Step over "Paolo:", "Case 1:" or "Maximum =" before a value."""
+        first = self.peek()
         for length in (1, 2, 3):
-            if self.sees("op", ":", offset=length):
-                words = self.tokens[self.at : self.at + length]
-                if (
-                    words[0].kind in ("text", "word")
-                    and len(words[0].text) > 1
-                    and self.peek(length + 1) is not None
-                ):
+            if first is not None and self.sees("op", ":", "=", offset=length):
+                shortest = 2 if self.sees("op", ":", offset=length) else _WORD_LENGTH
+                named = first.kind == "text" or (first.kind == "word" and len(first.text) >= shortest)
+                if named and self.peek(length + 1) is not None:
                     self.at += length + 1
                 return
 

@@ -156,9 +156,9 @@ class Comparison:
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            return (
-                len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
-            )
+            if len(pair.args) != 2 or scalar.kind not in ("divide", "decimal"):
+                return False
+            return self.scalars(node("divide", *pair.args), scalar)
         if self.ordered(first.args, second.args):
             return True
         if len(first.args) != len(second.args) or (_clock(first) and _clock(second)):
