@@ -67,6 +67,8 @@ class AnswerParser(EnvironmentParser):
                 break
             if self.at_condition() or (found and self.at_condition(_ANY)):
                 self.skip_condition(closers)
+                if self.sees("op", "and", "or"):
+                    continue
                 break
             found.append(self.clause())
             if not self.sees("op", ",", ";", "and", "or") and not self.at_condition():
@@ -88,7 +90,11 @@ class AnswerParser(EnvironmentParser):
         return bool(words) and words[0].lower() in openings
 
     def skip_condition(self, closers: tuple[str, ...]) -> None:
+        """Pass over a condition: to the end, or to the "and" before another function's definition."""
         while not self.closes(closers):
+            defines_next = self.sees("word", "f", "g", offset=1) and self.sees("op", "(", offset=2)
+            if self.sees("op", "and", "or") and defines_next:
+                return
             self.at += 1
 
     def clause(self) -> Node:
