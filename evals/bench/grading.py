@@ -13,6 +13,7 @@ The status is 1 if a call took over 2 s or code was run, else 0.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
@@ -66,6 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--show", action="store_true", help="list what is graded unlike its label")
     options = parser.parse_args(argv)
     grader = GRADERS[options.grader]
+    print(f"{options.grader}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     hangs = 0
     for path_list, title, read in (
         (options.pairs, "pairs", _pairs),

@@ -49,12 +49,6 @@ class Comparison:
             return True
         first, second = _bare(first), _bare(second)
         kinds = {first.kind, second.kind}
-        if "qualified" in kinds:
-            if kinds == {"qualified"} and first.name != second.name:
-                return False
-            return self.same(
-                *(item.args[0] if item.kind == "qualified" else item for item in (first, second))
-            )
         if "text" in kinds:
             return self.words(first, second)
         if "phrase" in kinds or "family" in kinds:

@@ -187,6 +187,10 @@ def test_nothing_is_right_everywhere(answer: str) -> None:
         (r"\text{an even number of 3's}", r"\text{an odd number of 3's}"),
         ("(a, b) \\text{ with } a \\text{ even}", "(a, b) \\text{ with } a \\text{ odd}"),
         (r"f(x) = x + 1 \text{ for all } x", r"f(x) = x \text{ for all } x"),
+        (
+            r"f(x) = -1 \text{ for all } x, \text{ and } f(x) = x + 1 \text{ for all } x",
+            r"f(x) = -1 \text{ for all } x, \text{ and } f(x) = x \text{ for all } x",
+        ),
         ("A", "B"),
         (r"\text{(A)}", r"\text{(C)}"),
         ("12:30", "1:30"),
