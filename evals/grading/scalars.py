@@ -20,7 +20,7 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     """
     for one, other in ((first, second), (second, first)):
         if one.kind == "based":
-            return _same_based(one, other)
+            return _same_based(one, other, options)
     for one, other in ((first, second), (second, first)):
         if one.kind == "percent":
             return _same_percent(one, other, options)
@@ -33,8 +33,8 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     return _same_value(first, second, options)
 
 
-def _same_based(based: Node, other: Node) -> bool | None:
-    if other.kind == "number" and other.name:
+def _same_based(based: Node, other: Node, options: GradingOptions) -> bool | None:
+    if other.kind == "number" and other.name and options.bare_base:
         return based.name.lstrip("0") == other.name.lstrip("0")
     if other.kind == "based" and based.number == other.number:
         return based.name.lstrip("0").upper() == other.name.lstrip("0").upper()
