@@ -13,6 +13,13 @@ _RELATIONS = {
     "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+# Words of a condition that two answers may not differ in.
+_TELLING = frozenset(
+    names(
+        "even odd positive negative nonnegative nonpositive prime composite rational irrational nonzero not"
+    )
+)
+_MAX_NAME = 3  # letters of a variable's name; longer ones are words
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
@@ -66,10 +73,12 @@ class AnswerParser(EnvironmentParser):
             if self.closes(closers) or (self.sees("op", ".") and self.peek(1) is None):
                 break
             if self.at_condition() or (found and self.at_condition(_ANY)):
-                self.skip_condition(closers)
-                if self.sees("op", "and", "or"):
-                    continue
-                break
+                told = self.condition_words(closers)
+                if told and found:
+                    found[-1] = node("qualified", found[-1], name=told)
+                if self.closes(closers):
+                    break
+                continue
             found.append(self.clause())
             if not self.sees("op", ",", ";", "and", "or") and not self.at_condition():
                 break
@@ -89,13 +98,19 @@ class AnswerParser(EnvironmentParser):
         words = token.text.strip(" ,(").split()
         return bool(words) and words[0].lower() in openings
 
-    def skip_condition(self, closers: tuple[str, ...]) -> None:
-        """Pass over a condition: to the end, or to the "and" before another function's definition."""
+    def condition_words(self, closers: tuple[str, ...]) -> str:
+        """Step over a condition, to the end or to where another answer follows; the words in it that matter."""
+        told: set[str] = set()
         while not self.closes(closers):
-            defines_next = self.sees("word", "f", "g", offset=1) and self.sees("op", "(", offset=2)
-            if self.sees("op", "and", "or") and defines_next:
-                return
-            self.at += 1
+            if self.sees("op", "and", "or", ";") and self.another_answer():
+                break
+            told |= _TELLING & set(self.take().text.lower().split())
+        return " ".join(sorted(told))
+
+    def another_answer(self) -> bool:
+        """Whether what follows "and" here is an equation, as in f(x) = 0 for x < 1 and f(x) = 1 for x > 1."""
+        ahead = self.tokens[self.at + 1 : self.at + 7]
+        return bool(ahead) and ahead[0].kind != "text" and any(token.text == "=" for token in ahead)
 
     def clause(self) -> Node:
         """An expression, or a chain of relations between expressions."""

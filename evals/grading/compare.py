@@ -49,6 +49,12 @@ class Comparison:
             return True
         first, second = _bare(first), _bare(second)
         kinds = {first.kind, second.kind}
+        if "qualified" in kinds:
+            if kinds == {"qualified"} and first.name != second.name:
+                return False
+            return self.same(
+                *(item.args[0] if item.kind == "qualified" else item for item in (first, second))
+            )
         if "text" in kinds:
             return self.words(first, second)
         if "phrase" in kinds or "family" in kinds:
@@ -103,7 +109,7 @@ class Comparison:
         if "tuple" in kinds:
             bare = first if first.kind == "tuple" else second
             other = second if first.kind == "tuple" else first
-            if other.kind == "set" and not other.name:
+            if (other.kind == "set" and not other.name) or (other.kind == "list" and other.name == "or"):
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
                 return self.ordered(
@@ -193,6 +199,8 @@ class Comparison:
             if operators == flipped and self.ordered(first.args, tuple(reversed(second.args))):
                 return True
         if len(operators) == len(others) == 1:
+            if operators == others == ["="] and _is_value_of(first, second):
+                return self.same(first.args[1], second.args[1])
             return self.proportional(first, second)
         if set(operators) | set(others) == {"="}:
             return (
@@ -353,11 +361,17 @@ def _is_label(item: Node) -> bool:
         return True
     if item.kind == "multiply":  # AB, S_ABC: letters side by side
         return all(part.kind == "symbol" and part.name.isupper() for part in item.args)
-    if item.kind in ("tuple", "ratio"):
+    if item.kind in ("tuple", "ratio", "divide"):
         return all(_is_label(part) for part in item.args)
     if item.kind == "call" and item.name in ("abs", "det", "deg", "Pr", "min", "max"):
         return all(_is_label(part) for part in item.args)
     return item.kind == "call" and item.name.startswith("function ")
+
+
+def _is_value_of(first: Node, second: Node) -> bool:
+    """Whether one gives y and the other f(x)."""
+    heads = sorted((first.args[0], second.args[0]), key=lambda head: head.kind)
+    return heads[0].name.startswith("function ") and heads[1] == symbol("y") and heads[0].kind == "call"
 
 
 def _last_equation(item: Node) -> Node:

@@ -185,6 +185,12 @@ class Evaluator:
                 return mp.expj(first)
             case "sgn", 1:
                 return mp.sign(first)
+            case (("gcd" | "lcm"), _):
+                if not all(mp.isint(value) for value in values):
+                    raise UnknownError("a divisor of what is not whole")
+                if max(abs(value) for value in values) > _MAX_WHOLE:
+                    raise TooLargeError("a divisor of numbers too large")
+                return mp.mpf((math.gcd if name == "gcd" else math.lcm)(*(int(value) for value in values)))
             case (("factorial" | "doublefactorial"), 1):
                 if abs(first) > _MAX_GAMMA:
                     raise TooLargeError("a factorial too large to evaluate")

@@ -11,7 +11,7 @@ from evals.grading.tree import Node, constant, node, number, symbol
 from evals.grading.vocabulary import SHORT_WORDS, known_word, names
 
 _WRAPPING = re.compile(r"\A(?:\\\[|\\\(|\$\$?)(.*?)(?:\\\]|\\\)|\$\$?)\Z", re.DOTALL)
-_LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])")
+_LIST_OF_THOUSANDS = re.compile(r"(?<![0-9.,])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?![0-9])")
 _DECIMAL_COMMA = re.compile(r"(?<![0-9.,])([0-9]+),([0-9]+)(?![0-9,])")
 
 
@@ -165,7 +165,7 @@ def strip(text: str) -> str:
     text = text.strip()
     for _ in range(4):
         before = text
-        text = text.strip().strip("\0").rstrip(".,;").strip().removeprefix("\\displaystyle").lstrip()
+        text = text.strip().strip("\0").rstrip(".,;").strip().removeprefix("\\displaystyle").lstrip(": \n")
         for mark in ("**", "__", "``", "`"):
             if text.startswith(mark) and text.endswith(mark) and len(text) > 2 * len(mark):
                 text = text[len(mark) : -len(mark)]

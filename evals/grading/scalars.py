@@ -52,7 +52,7 @@ def _same_percent(percent: Node, other: Node, options: GradingOptions) -> bool |
     if options.percent in ("number", "either"):
         settled = same_scalar(inner, other, options)
     if settled is not True and options.percent in ("fraction", "either"):
-        settled = same_scalar(node("divide", inner, number(100)), other, options) or settled
+        settled = same_scalar(inner, node("multiply", number(100), other), options) or settled
     return settled
 
 
@@ -71,6 +71,8 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     if other.kind != "unit":
         return options.units != "require" and same_scalar(inner, other, options)
     measures = measure(one.name), measure(other.name)
+    if (measures[0] is None) != (measures[1] is None):
+        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
     if measures[0] is None or measures[1] is None:
         return same_scalar(inner, other.args[0], options)
     if measures[0][0] != measures[1][0]:
@@ -80,6 +82,11 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
         for item, (_, factor) in ((inner, measures[0]), (other.args[0], measures[1]))
     ]
     return same_scalar(scaled[0], scaled[1], options)
+
+
+def _no_common_word(unit: str, other: str) -> bool:
+    stems = [{word.lower().rstrip("s.") for word in name.split()} for name in (unit, other)]
+    return not stems[0] & stems[1]
 
 
 def _same_degree(degree: Node, other: Node, options: GradingOptions) -> bool | None:
@@ -137,7 +144,7 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
     """Whether one is a decimal with enough digits to which the other (no decimal) rounds or is cut."""
     if not options.rounded_digits:
         return False
-    for one, other in ((first, second), (second, first)):
+    for one, other in (_scaled(first, second), _scaled(second, first)):
         if one.kind != "decimal" or one.number is None or any(part.kind == "decimal" for part in walk(other)):
             continue
         exact = rational(other)
@@ -161,6 +168,14 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
         ):
             return True
     return False
+
+
+def _scaled(one: Node, other: Node) -> tuple[Node, Node]:
+    """2.3 * 10^-3 beside v as 2.3 beside 1000 v."""
+    if one.kind == "multiply" and len(one.args) == 2 and one.args[0].kind == "decimal":
+        if one.args[1].kind == "power" and one.args[1].args[0].number == 10:
+            return one.args[0], node("divide", other, one.args[1])
+    return one, other
 
 
 def _fraction(value: Any) -> Fraction | None:

@@ -22,9 +22,9 @@ _ANSWERS = st.sampled_from(
 )
 _PIECES = st.sampled_from(
     names(
-        "\\frac { } ( ) [ ] \\{ \\} 1 2 0.5 1,000 x y \\pi + - ^ _ , = < \\le \\pm \\cup \\sqrt \\text{cm} and | ! % "
-        "^\\circ \\begin{matrix} \\end{matrix} & \\\\ \\boxed{ <think> </think> $ answer: #### \0 \ud800 \\infty "
-        "\\in : ... \\sum_{k=1}^{n} \\binom e i \\sin \\log 1e99 ² √"
+        "\\frac { } ( ) [ ] \\{ \\} 1 2 0.5 1,000 x y \\pi + - ^ _ , = < \\le \\pm \\cup \\sqrt \\text{cm} and | ! "
+        "% ^\\circ \\begin{matrix} \\end{matrix} & \\\\ \\boxed{ <think> </think> $ answer: #### \0 \ud800 "
+        "\\infty \\in : ... \\sum_{k=1}^{n} \\binom e i \\sin \\log 1e99 ² √"
     )
 )
 _MIXTURES = st.lists(_PIECES, max_size=12).map("".join) | _ANSWERS | st.text(max_size=30)
