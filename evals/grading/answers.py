@@ -13,13 +13,7 @@ _RELATIONS = {
     "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
-# Words of a condition that two answers may not differ in.
-_TELLING = frozenset(
-    names(
-        "even odd positive negative nonnegative nonpositive prime composite rational irrational nonzero not"
-    )
-)
-_MAX_NAME = 3  # letters of a variable's name; longer ones are words
+_WORD_LENGTH = 4  # a name with fewer letters is a variable's
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
@@ -73,9 +67,7 @@ class AnswerParser(EnvironmentParser):
             if self.closes(closers) or (self.sees("op", ".") and self.peek(1) is None):
                 break
             if self.at_condition() or (found and self.at_condition(_ANY)):
-                told = self.condition_words(closers)
-                if told and found:
-                    found[-1] = node("qualified", found[-1], name=told)
+                self.skip_condition(closers)
                 if self.closes(closers):
                     break
                 continue
@@ -98,14 +90,12 @@ class AnswerParser(EnvironmentParser):
         words = token.text.strip(" ,(").split()
         return bool(words) and words[0].lower() in openings
 
-    def condition_words(self, closers: tuple[str, ...]) -> str:
-        """Step over a condition, to the end or to where another answer follows; the words in it that matter."""
-        told: set[str] = set()
+    def skip_condition(self, closers: tuple[str, ...]) -> None:
+        """Step over a condition, to the end or to where another answer follows."""
         while not self.closes(closers):
             if self.sees("op", "and", "or", ";") and self.another_answer():
-                break
-            told |= _TELLING & set(self.take().text.lower().split())
-        return " ".join(sorted(told))
+                return
+            self.at += 1
 
     def another_answer(self) -> bool:
         """Whether what follows "and" here is an equation, as in f(x) = 0 for x < 1 and f(x) = 1 for x > 1."""
@@ -141,15 +131,13 @@ class AnswerParser(EnvironmentParser):
         )
 
     def skip_label(self) -> None:
-        """Step over "Paolo:" or "Case 1:" before a value."""
+        """Step over "Paolo:", "Case 1:" or "Maximum =" before a value."""
+        first = self.peek()
         for length in (1, 2, 3):
-            if self.sees("op", ":", offset=length):
-                words = self.tokens[self.at : self.at + length]
-                if (
-                    words[0].kind in ("text", "word")
-                    and len(words[0].text) > 1
-                    and self.peek(length + 1) is not None
-                ):
+            if first is not None and self.sees("op", ":", "=", offset=length):
+                shortest = 2 if self.sees("op", ":", offset=length) else _WORD_LENGTH
+                named = first.kind == "text" or (first.kind == "word" and len(first.text) >= shortest)
+                if named and self.peek(length + 1) is not None:
                     self.at += length + 1
                 return
 

@@ -74,6 +74,14 @@ class AtomParser(ExpressionParser):
         if self.sees("op", "...") and "." in text.rstrip("."):
             self.at += 1
             return node("decimal", name=text + "...", number=Fraction(text))
+        letters = self.peek()
+        if letters is not None and letters.kind == "word" and letters.text.isupper() and not letters.spaced:
+            if self.sees("op", "_", offset=1):  # 152A_11
+                self.at += 2
+                base = "".join(token.text for token in self.raw_script())
+                if not base.isdecimal() or len(base) > 2:
+                    raise ParseError("a subscript that is no base")
+                return node("based", name=text + letters.text, number=Fraction(int(base)))
         return literal(text)
 
     def word(self, token: Token) -> Node:

@@ -11,6 +11,7 @@ from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
+from evals.grading.opposites import opposed
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
 from evals.grading.readings import readings, strip
@@ -70,7 +71,7 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
         if same_choice(strip(a), strip(b)) or any(
             comparison.answers(one, other) for one in left for other in right
         ):
-            return Verdict.EQUAL, "typed"
+            return (Verdict.DIFFERENT if opposed(a, b) else Verdict.EQUAL), "typed"
     except TooLargeError:
         return Verdict.LIMIT, "typed"
     if comparison.unsettled and options.symbolic:

@@ -20,7 +20,7 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     """
     for one, other in ((first, second), (second, first)):
         if one.kind == "based":
-            return _same_based(one, other)
+            return _same_based(one, other, options)
     for one, other in ((first, second), (second, first)):
         if one.kind == "percent":
             return _same_percent(one, other, options)
@@ -33,8 +33,8 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     return _same_value(first, second, options)
 
 
-def _same_based(based: Node, other: Node) -> bool | None:
-    if other.kind == "number" and other.name:
+def _same_based(based: Node, other: Node, options: GradingOptions) -> bool | None:
+    if other.kind == "number" and other.name and options.bare_base:
         return based.name.lstrip("0") == other.name.lstrip("0")
     if other.kind == "based" and based.number == other.number:
         return based.name.lstrip("0").upper() == other.name.lstrip("0").upper()
@@ -107,18 +107,21 @@ def _same_value(first: Node, second: Node, options: GradingOptions) -> bool | No
     values = rational(first), rational(second)
     if values[0] is not None and values[1] is not None:
         return values[0] == values[1] or _rounds(first, second, options)
+    if _is_infinite(first) or _is_infinite(second):
+        infinities = probe.real_value(first), probe.real_value(second)
+        return None not in infinities and infinities[0] == infinities[1]
     bare = _without_letter_unit(first, second)
     if bare is not None:
         return _same_value(*bare, options)
-    if bool(symbols(first)) != bool(symbols(second)):
-        return _vanishing(first, second)
     settled = probe.agree(first, second)
     return True if settled is False and _rounds(first, second, options) else settled
 
 
-def _vanishing(first: Node, second: Node) -> bool | None:
-    """One side has letters, the other none: equal only if the letters cancel."""
-    return probe.agree(first, second)
+def _is_infinite(item: Node) -> bool:
+    """Whether infinity stands anywhere but in a sum's limits."""
+    if item.kind == "sum":
+        return _is_infinite(item.args[0])
+    return item == constant("oo") or any(_is_infinite(arg) for arg in item.args)
 
 
 def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
@@ -172,9 +175,10 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
 
 def _scaled(one: Node, other: Node) -> tuple[Node, Node]:
     """2.3 * 10^-3 beside v as 2.3 beside 1000 v."""
-    if one.kind == "multiply" and len(one.args) == 2 and one.args[0].kind == "decimal":
-        if one.args[1].kind == "power" and one.args[1].args[0].number == 10:
-            return one.args[0], node("divide", other, one.args[1])
+    if one.kind == "multiply" and [arg.kind for arg in one.args] == ["decimal", "power"]:
+        decimal, power = one.args
+        if power.args[0].number == 10:
+            return decimal, node("divide", other, power)
     return one, other
 
 
