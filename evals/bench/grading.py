@@ -49,11 +49,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A case, its grade, and the seconds that took."""
+    """A case, its grade, the seconds that took, and how many of them this process worked."""
 
     case: Case
     grade: Grade
     seconds: float
+    cpu_seconds: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,9 +122,10 @@ def _measure(title: str, cases: Sequence[Case], grader: Grader, show: bool, name
     """Grade the cases and print what came of it; returns how many took over HANG_SECONDS."""
     graded = []
     for case in cases:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         found = grader(case.gold, case.response)
-        graded.append(Graded(case, found, time.perf_counter() - start))
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        graded.append(Graded(case, found, seconds, cpu_seconds))
     groups: dict[str, list[Graded]] = defaultdict(list)
     for item in graded:
         groups[item.case.source].append(item)
@@ -160,7 +162,9 @@ def _print_line(source: str, items: Sequence[Graded]) -> None:
 
 
 def _print_item(item: Graded, name: str, slow: bool) -> None:
-    kind = f"{item.seconds:.1f} s" if slow else "FALSE POSITIVE" if item.grade.correct else "FALSE NEGATIVE"
+    kind = "FALSE POSITIVE" if item.grade.correct else "FALSE NEGATIVE"
+    if slow:
+        kind = f"{item.seconds:.1f} s ({item.cpu_seconds:.1f} s of work in this process)"
     print(f"\n{kind}  [{name}]  {item.grade.verdict} by {item.grade.method}")
     print(f"  gold:   {item.case.gold[:_SHOWN]!r}")
     print(f"  reply:  {item.case.response[-_SHOWN:]!r}")
