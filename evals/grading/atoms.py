@@ -74,15 +74,22 @@ class AtomParser(ExpressionParser):
         if self.sees("op", "...") and "." in text.rstrip("."):
             self.at += 1
             return node("decimal", name=text + "...", number=Fraction(text))
-        letters = self.peek()
-        if letters is not None and letters.kind == "word" and letters.text.isupper() and not letters.spaced:
-            if self.sees("op", "_", offset=1):  # 152A_11
-                self.at += 2
-                base = "".join(token.text for token in self.raw_script())
-                if not base.isdecimal() or len(base) > 2:
-                    raise ParseError("a subscript that is no base")
-                return node("based", name=text + letters.text, number=Fraction(int(base)))
-        return literal(text)
+        return self.lettered_digits(text) or literal(text)
+
+    def lettered_digits(self, text: str) -> Node | None:
+        """152A_11, where every letter is a digit of the base; None for 3x_1."""
+        letters, base = self.peek(), self.peek(2)
+        if letters is None or base is None or letters.spaced or not self.sees("op", "_", offset=1):
+            return None
+        base = self.peek(3) if base.text == "{" else base
+        if letters.kind != "word" or not letters.text.isupper() or base is None or not base.text.isdecimal():
+            return None
+        value = int(base.text[:4])
+        if value > 36 or any(int(letter, 36) >= value for letter in letters.text):
+            return None
+        self.at += 2
+        self.raw_script()
+        return node("based", name=text + letters.text, number=Fraction(value))
 
     def word(self, token: Token) -> Node:
         """A letter, a function's or constant's name, or a product of up to three letters."""
