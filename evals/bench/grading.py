@@ -13,6 +13,7 @@ The status is 1 if a call took over 2 s or code was run, else 0.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import sys
@@ -48,11 +49,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """A case, its grade, and the seconds that took."""
+    """A case, its grade, the seconds that took, and how many of them this process worked."""
 
     case: Case
     grade: Grade
     seconds: float
+    cpu_seconds: float
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--show", action="store_true", help="list what is graded unlike its label")
     options = parser.parse_args(argv)
     grader = GRADERS[options.grader]
+    print(f"{options.grader}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     hangs = 0
     for path_list, title, read in (
         (options.pairs, "pairs", _pairs),
@@ -119,9 +122,10 @@ def _measure(title: str, cases: Sequence[Case], grader: Grader, show: bool, name
     """Grade the cases and print what came of it; returns how many took over HANG_SECONDS."""
     graded = []
     for case in cases:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         found = grader(case.gold, case.response)
-        graded.append(Graded(case, found, time.perf_counter() - start))
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        graded.append(Graded(case, found, seconds, cpu_seconds))
     groups: dict[str, list[Graded]] = defaultdict(list)
     for item in graded:
         groups[item.case.source].append(item)
@@ -158,7 +162,9 @@ def _print_line(source: str, items: Sequence[Graded]) -> None:
 
 
 def _print_item(item: Graded, name: str, slow: bool) -> None:
-    kind = f"{item.seconds:.1f} s" if slow else "FALSE POSITIVE" if item.grade.correct else "FALSE NEGATIVE"
+    kind = "FALSE POSITIVE" if item.grade.correct else "FALSE NEGATIVE"
+    if slow:
+        kind = f"{item.seconds:.1f} s ({item.cpu_seconds:.1f} s of work in this process)"
     print(f"\n{kind}  [{name}]  {item.grade.verdict} by {item.grade.method}")
     print(f"  gold:   {item.case.gold[:_SHOWN]!r}")
     print(f"  reply:  {item.case.response[-_SHOWN:]!r}")
