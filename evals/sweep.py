@@ -24,6 +24,7 @@ from evals.endpoint import Endpoint
 from evals.endpoints import Endpoints
 from evals.problems import Problem, load
 from evals.progress import Progress
+from evals.questions import store_questions
 from evals.records import Failure, Kind, Record, problem_hash
 from evals.sampling import Sampler
 from evals.settings import SweepSettings
@@ -83,6 +84,7 @@ async def _run(
         versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
         stored = settings.stored(endpoint, dialect, problems)
         with Store.open(settings.out, stored, plan, versions) as store:
+            store_questions(settings.out, problems)
             sampler = Sampler(endpoints, dialect, settings, stored)
             return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
