@@ -39,6 +39,7 @@ def setup(summary: Summary) -> str:
     mode = {
         "forked": "Every budget is answered from one trace per sample, cut at its tokens.",
         "direct": "Every budget is a request of its own.",
+        "imported": "The replies were drawn elsewhere and imported.",
     }[settings["mode"]]
     return (
         f"{plan['problems']} problems, {samples} of each at {len(plan['budgets'])} budgets; "

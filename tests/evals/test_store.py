@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ from made_runs import SETTINGS, VERSIONS, no_think, plan, trace
 
 from evals.problems import Problem
 from evals.records import Failure, Record, content_hash, problem_hash
-from evals.store import LOCK, MANIFEST, SAMPLES, Store, StoreBusyError, read_manifest, read_records
+from evals.store import (
+    LOCK,
+    MANIFEST,
+    SAMPLES,
+    Store,
+    StoreBusyError,
+    iter_records,
+    read_manifest,
+    read_records,
+)
 
 WRITER = """
 import sys
@@ -202,6 +212,41 @@ def test_failures_are_asked_again(tmp_path: Path) -> None:
     records, failures = read_records(tmp_path)
     assert list(records) == ["a/0/trace"]
     assert [failure.problem for failure in failures.values()] == ["b"]
+
+
+def test_records_are_read_back_by_key(tmp_path: Path) -> None:
+    """Long and short lines, those of an earlier sweep and those just written."""
+    records = [trace(str(n), n, answer="x" * n * 9_000, token_ids=[n]) for n in range(20)]
+    for part in (records[:10], records[10:]):
+        with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+            for record in part:
+                store.add(record)
+            assert store.read(records[0].key) == records[0]
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        assert [store.read(record.key) for record in records] == records
+        assert list(iter_records(tmp_path)) == records
+        entry = store.entry(records[7].key)
+        assert entry is not None
+        assert entry.thinking_tokens == 7
+        assert store.entry("nothing") is None
+        with pytest.raises(KeyError):
+            store.read("nothing")
+
+
+def test_memory_does_not_grow_with_the_replies(tmp_path: Path) -> None:
+    """A store keeps an entry of some hundred bytes for each record, however long the reply."""
+    count = 500
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        lines = [json.dumps(trace(str(n), n, token_ids=list(range(500))).to_json()) for n in range(count)]
+        (tmp_path / SAMPLES).write_text("".join(line + "\n" for line in lines))
+    tracemalloc.start()
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        assert len(store) == count
+        kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500 * count
+    assert peak < 1000 * count
+    assert (tmp_path / SAMPLES).stat().st_size > 1500 * count
 
 
 def test_content_keys() -> None:

@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from evals.budgets import Budget
@@ -97,6 +98,30 @@ def test_forked_and_direct_outcomes_agree(forked: SweepSettings, direct: SweepSe
     assert graded(forked) == graded(direct)
     costs = [summarise(settings.out)["totals"]["all_generated_tokens"] for settings in (forked, direct)]
     assert costs[0] < costs[1]
+
+
+def generated_by(server: RunningServer) -> float:
+    """Tokens that the server has decoded since it started."""
+    text = httpx.get(f"{server.base_url}/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("vllm:generation_tokens_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_no_thinking_token_is_generated_twice(
+    server: RunningServer, direct: SweepSettings, tmp_path: Path
+) -> None:
+    """The server decodes each trace once, and an answer for each cut: no more than the account says."""
+    settings = replace(direct, mode="forked", out=tmp_path)
+    before = generated_by(server)
+    account = run_sweep(settings, server.base_url).account
+    assert generated_by(server) - before == account["all_generated_tokens"]
+    traces = [r for r in records(settings).values() if r.kind == "trace"]
+    others = [r for r in records(settings).values() if r.kind != "trace"]
+    assert len(traces) == direct.limit
+    # A fork adds its answer and nothing else; the thinking of the run is that of its traces.
+    assert all(r.generated_tokens == r.answer_tokens for r in others if r.kind == "fork")
+    decoded = sum(r.generated_tokens for r in traces) + sum(r.generated_tokens for r in others)
+    assert account["all_generated_tokens"] == decoded
 
 
 def test_summary_is_what_the_file_says(direct: SweepSettings) -> None:
