@@ -27,7 +27,13 @@ FORCED = ("budget", "deadline", "soft", "loop", "confident", "client")
 """Stop causes of thinking that the model did not end itself."""
 
 
-_STATED = re.compile(r"(?<![0-9.])([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s{0,3}(\\?%|percent)?")
+_NUMBER = r"(?<![0-9.])([0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})"
+_PERCENT = r"(\\?%| ?percent\b| ?/ ?100\b)"
+_ALONE = re.compile(rf"\A[\s*_\"$]{{0,9}}{_NUMBER}\s?{_PERCENT}?[\s*_\"$.]{{0,9}}\Z")
+_OF_HUNDRED = re.compile(rf"{_NUMBER}\s?{_PERCENT}")
+_WORDS = r"(?:confiden\w{1,5}|probability|likelihood|certainty|sure)"
+_AFTER_WORD = re.compile(rf"(?i:\b{_WORDS}\b)[^0-9.]{{0,30}}{_NUMBER}(?![0-9])()")
+_STATED_TAIL = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,8 @@ def read_run(directory: Path, grader: str = "thinkdial") -> Run:
     format = manifest["settings"].get("thinking_format") or {}
     tags = (format.get("open", "<think>"), format.get("close", "</think>"))
     grades = Grades(directory, grader)
-    entropy = EntropyTally(manifest["plan"]["budgets"], format)
+    forked = manifest["settings"]["mode"] == "forked"
+    entropy = EntropyTally(manifest["plan"]["budgets"], format, forked)
     tally = Tally()
     replies: list[Reply] = []
     failures: dict[str, Failure] = {}
@@ -220,12 +227,15 @@ def _span_probability(pieces: Sequence[str], chosen: Sequence[float | None], ans
 
 
 def stated_confidence(text: str) -> float | None:
-    """The last number of a stated confidence, as a share: "80%", "80 %", "80" and "0.8" are 0.8.
+    """A stated confidence as a share: "80%", "80", "0.8", "80/100" and "Confidence: 80" are 0.8.
 
-    A whole number is percent, as it is asked for (1 is one percent); a fraction up to 1 without a percent
-    sign is a share. None without a number, or above 100 %.
+    It is a reply that is one number, else the last number of a hundred, else the last after a word such as
+    "confidence". A whole number is percent, as it is asked for (1 is one percent); a fraction up to 1 without
+    a percent sign is a share. None without such a number, or above 100 %: a model that answers the problem
+    once more has not said how sure it is.
     """
-    found = _STATED.findall(text)
+    tail = text[-_STATED_TAIL:]
+    found = _ALONE.findall(text) or _OF_HUNDRED.findall(tail) or _AFTER_WORD.findall(tail)
     if not found:
         return None
     number, percent = found[-1]

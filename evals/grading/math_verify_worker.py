@@ -1,4 +1,4 @@
-"""What a worker runs for `--grader math-verify`: its documented use, in a main thread, where its alarms work."""
+"""What a worker runs for `--grader math-verify`: its documented use, where its alarms work (a main thread)."""
 
 from typing import Any
 
