@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,15 @@ from lm_eval.evaluator import evaluate
 from lm_eval.filters.selection import TakeKFilter
 from lm_eval.tasks import TaskManager
 
-from evals.bridges.lm_eval_model import Draw, StoredReplies, problem_id, refuse_loglikelihood
+from evals.bridges.lm_eval_model import (
+    Draw,
+    StoredReplies,
+    cut_answer,
+    problem_id,
+    refuse_loglikelihood,
+)
 from evals.bridges.replies import replies_at
+from evals.records import Record
 from evals.scores import Scores
 from evals.settings import SweepSettings
 
@@ -109,8 +117,9 @@ def sweep_tasks(
         )
         for name, task in tasks.items():
             scored = _score(name, task, model, choice)
-            metrics[name] = scored.metric
-            values |= scored.values
+            if scored.values:
+                metrics[name] = scored.metric
+                values |= scored.values
         points.append({"budget": budget, "missing": model.missing, **_numbers(found)})
     source = f"lm-eval {version('lm-eval')}"
     Scores(source, metrics, values).write(settings.out)
@@ -175,24 +184,45 @@ def _score(name: str, task: Task, model: StoredReplies, choice: TaskChoice) -> _
     """
     ensemble = _single_filter(name, task, choice)
     instances, ensembles = task._instances, task._filters
-    replies = replies_at(model.records.values(), model.budget)
-    metric, values = "", {}
+    chosen = replies_at(model.records.values(), model.budget)
+    # Of a forked run, replies drawn directly to check it.
+    checks = {
+        (r.problem, r.sample): r
+        for r in model.records.values()
+        if r.kind == "direct" and r.budget == model.budget and chosen.get((r.problem, r.sample)) is not r
+    }
+    metric = ""
+    values: dict[str, float] = {}
     task._filters = [ensemble]
-    for sample in range(task.config.repeats):
-        task._instances = [replace(i, resps=[i.resps[sample]], filtered_resps={}) for i in instances]
-        task.apply_filters()
-        by_doc: dict[int, list[Instance]] = {}
-        for instance in task._instances:
-            by_doc.setdefault(instance.doc_id, []).append(instance)
+    for replies, sample in product((chosen, checks), range(task.config.repeats)):
+        by_doc: dict[int, list[tuple[Instance, Record | None]]] = {}
+        for instance in instances:
+            reply = replies.get((problem_id(instance), sample))
+            by_doc.setdefault(instance.doc_id, []).append((instance, reply))
         for group in by_doc.values():
-            found = task.process_results(group[0].doc, [i.filtered_resps[ensemble.name] for i in group])
-            metric = metric or _metric(name, found, choice)
-            for instance in group:
-                reply = replies.get((problem_id(instance), sample))
-                if reply is not None:
-                    values[reply.key] = float(found[metric])
+            found = _score_document(task, group, ensemble.name)
+            if found is not None:
+                metric = metric or _metric(name, found, choice)
+                values |= {reply.key: float(found[metric]) for _, reply in group if reply is not None}
     task._instances, task._filters = instances, ensembles
     return _Scored(f"{metric},{ensemble.name}", values)
+
+
+def _score_document(
+    task: Task, group: Sequence[tuple[Instance, Record | None]], filter: str
+) -> dict[str, Any] | None:
+    """The task's metrics of one reply to each request of a document; None where one has no reply."""
+    alone = [
+        replace(request, resps=[cut_answer(reply.answer, request.args[1].get("until"))], filtered_resps={})
+        for request, reply in group
+        if reply is not None
+    ]
+    if len(alone) < len(group):
+        return None
+    task._instances = alone
+    task.apply_filters()
+    found: dict[str, Any] = task.process_results(alone[0].doc, [i.filtered_resps[filter] for i in alone])
+    return found
 
 
 def _single_filter(name: str, task: Task, choice: TaskChoice) -> Any:
@@ -250,7 +280,8 @@ def result_table(results: Mapping[str, Any]) -> str:
     """lm-eval's metrics as text: a line for each task and metric, a column for each budget."""
     points: Sequence[Mapping[str, Any]] = results["points"]
     rows = [["lm-eval", *(str(point["budget"]) for point in points)]]
-    for name, counted in results["metrics"].items():
+    for name in results["tasks"]:
+        counted = results["metrics"].get(name, "nothing")
         cells = [point["results"].get(name, {}) for point in points]
         keys = [
             k for k, v in cells[0].items() if "," in k and "_stderr," not in k and isinstance(v, int | float)

@@ -198,6 +198,23 @@ def test_reports_count_what_lm_eval_says_or_what_our_grader_says(
         read_run(_unscored(forked[0], tmp_path / "unscored"), "upstream")
 
 
+def test_direct_replies_that_check_a_forked_run_are_scored_too(
+    server: RunningServer, folder: Path, tmp_path: Path
+) -> None:
+    settings = SweepSettings(
+        "plain", tmp_path, (4, 24), max_tokens=MAX_TOKENS, sampling=GREEDY, crosscheck=1.0
+    )
+    sweep(server, choice(folder, "plain"), settings)
+    checked = [r for r in records(tmp_path) if r.kind == "direct"]
+    scores = Scores.read(tmp_path)
+    assert scores is not None
+    assert len(checked) == 2 * DOCUMENTS
+    assert all(scores.values[r.key] == grade(r.gold, r.answer).correct for r in checked)
+    crosscheck = summarise(tmp_path, "upstream")["crosscheck"]
+    assert [point["n"] for point in crosscheck["points"]] == [DOCUMENTS] * 2
+    assert crosscheck["agree"]
+
+
 def _unscored(out: Path, copy: Path) -> Path:
     shutil.copytree(out, copy)
     (copy / SCORES).unlink()
