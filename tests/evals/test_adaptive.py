@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evals.adaptive import Adaptive, Precision, can_samples_help, precision, run_adaptive, verdict
+from evals.cli import main
 from evals.presets import GREEDY
 from evals.settings import SweepSettings
 from evals.stats import clustered_proportion
@@ -122,12 +123,14 @@ def test_rounds_on_the_real_server(server: RunningServer, tmp_path: Path) -> Non
     assert result.replies == stored.count(b"\n")
 
 
-def test_samples_grow_when_problems_cannot(server: RunningServer, tmp_path: Path) -> None:
-    settings = SweepSettings("thinkmath", tmp_path, (0,), limit=4, max_tokens=MAX_TOKENS)
-    said: list[str] = []
-    run_adaptive(settings, Adaptive(0.05, 4, max_problems=4), server.base_url, say=said.append)
-    assert [line.partition(" samples")[0] for line in said if " a set x " in line][:2] == [
-        "4 problems a set x 1",
-        "4 problems a set x 2",
-    ]
-    assert "budget 0: the 95 % interval is" in said[-1]
+def test_samples_grow_when_problems_cannot(
+    server: RunningServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--problems", "thinkmath", "--limit", "4", "--budgets", "0", "--out", str(tmp_path)]
+    command += ["--base-url", server.base_url, "--max-tokens", str(MAX_TOKENS)]
+    assert main([*command, "--until-width", "0.05", "--max-samples", "4", "--max-problems", "4"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("4 problems a set x 1 samples: widest 95 % interval ")
+    assert "\n4 problems a set x 2 samples: " in said
+    assert "\nbudget 0: the 95 % interval is " in said
+    assert str(tmp_path / "summary.json") in said

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -292,10 +293,11 @@ def test_model_and_mode_must_fit_the_server(
     assert "the server failed" in capsys.readouterr().err
 
 
-class Plain(BaseHTTPRequestHandler):
-    """Passes requests on to the real server, as one that has no route of ours."""
+class Relay(BaseHTTPRequestHandler):
+    """Passes requests on to the real server; a plain one as a server that has no route of ours."""
 
     target: str
+    plain: bool
 
     def do_GET(self) -> None:
         self._pass_on(None)
@@ -304,7 +306,7 @@ class Plain(BaseHTTPRequestHandler):
         self._pass_on(self.rfile.read(int(self.headers["content-length"])))
 
     def _pass_on(self, body: bytes | None) -> None:
-        if "thinking" in self.path or (body is not None and "thinking" in json.loads(body)):
+        if self.plain and ("thinking" in self.path or (body is not None and "thinking" in json.loads(body))):
             status, answer = 404, b'{"detail": "Not Found"}'
         else:
             connection = http.client.HTTPConnection(self.target)
@@ -320,13 +322,38 @@ class Plain(BaseHTTPRequestHandler):
         """Nothing to stderr."""
 
 
+@contextmanager
+def relay(server: RunningServer, plain: bool) -> Iterator[str]:
+    members = {"target": urlsplit(server.base_url).netloc, "plain": plain}
+    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Relay,), members)) as http_server:
+        threading.Thread(target=http_server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http_server.server_port}"
+        http_server.shutdown()
+
+
 @pytest.fixture
 def plain_url(server: RunningServer) -> Iterator[str]:
-    handler = type("Handler", (Plain,), {"target": urlsplit(server.base_url).netloc})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as plain:
-        threading.Thread(target=plain.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{plain.server_port}"
-        plain.shutdown()
+    with relay(server, plain=True) as url:
+        yield url
+
+
+def test_forks_go_where_their_trace_was_drawn(
+    server: RunningServer, forked: SweepSettings, tmp_path: Path
+) -> None:
+    """Two servers share the traces; each answers the forks of its own, whose prefix it has cached."""
+    settings = replace(forked, out=tmp_path, concurrency=4)
+    with relay(server, plain=False) as one, relay(server, plain=False) as two:
+        run_sweep(settings, [one, two])
+        urls = {one, two}
+    drawn = records(settings)
+    traces = {key: record.endpoint for key, record in drawn.items() if record.kind == "trace"}
+    assert set(traces.values()) == urls
+    for record in drawn.values():
+        if record.kind == "fork":
+            assert record.endpoint == traces[record.trace or ""]
+    assert {key: r.token_ids for key, r in drawn.items()} == {
+        key: r.token_ids for key, r in records(forked).items()
+    }
 
 
 def test_plain_openai_compatible_server(plain_url: str, direct: SweepSettings, tmp_path: Path) -> None:
