@@ -15,6 +15,7 @@ from clients.types import (
     ThinkingDelta,
     ThinkingFormat,
     ThinkingReport,
+    TokenLogprob,
     Usage,
 )
 
@@ -34,6 +35,7 @@ __all__ = [
     "ThinkingDelta",
     "ThinkingFormat",
     "ThinkingReport",
+    "TokenLogprob",
     "Usage",
 ]
 

@@ -54,6 +54,10 @@ def _check_retries(retries: int) -> int:
     return retries
 
 
+def _retry_after(response: httpx.Response) -> float | None:
+    return wire.parse_retry_after(response.headers.get("retry-after"))
+
+
 def _broke_off(response: httpx.Response) -> httpx.RemoteProtocolError:
     return httpx.RemoteProtocolError(
         "the stream ended before the reply was finished", request=response.request
@@ -109,7 +113,7 @@ class Client:
             attempt += 1
         try:
             if not response.is_success:
-                raise wire.parse_error(response.status_code, response.read())
+                raise wire.parse_error(response.status_code, response.read(), _retry_after(response))
             yield response
         finally:
             response.close()
@@ -225,7 +229,7 @@ class AsyncClient:
             attempt += 1
         try:
             if not response.is_success:
-                raise wire.parse_error(response.status_code, await response.aread())
+                raise wire.parse_error(response.status_code, await response.aread(), _retry_after(response))
             yield response
         finally:
             await response.aclose()

@@ -55,11 +55,26 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """What the model thought of one token of a reply.
+
+    token: its text. logprob: natural log of its probability; None where the server has none.
+    top: the most likely tokens at its place with their log probabilities, most likely first; empty unless
+        top_logprobs were asked. The token itself may be among them.
+    """
+
+    token: str
+    logprob: float | None
+    top: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """One sampled reply.
 
     thinking: its text, with the early-stop text if it was cut; "" if there was none. report: None from
     servers that send none. token_ids: generated and inserted tokens, None unless return_token_ids was asked.
+    logprobs: of the same tokens, None unless they were asked.
     """
 
     index: int
@@ -68,6 +83,7 @@ class Choice:
     finish_reason: str | None
     report: ThinkingReport | None
     token_ids: list[int] | None
+    logprobs: list[TokenLogprob] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +181,7 @@ class SamplingOptions(TypedDict, total=False):
     model: name of a served model; by default the first one the server lists.
     n: number of choices. max_tokens: most tokens of a choice, thinking and inserted tokens included.
     stop: strings that end the answer. return_token_ids: fill in token_ids and prompt_token_ids.
+    logprobs: fill in the log probabilities of the tokens, and of so many alternatives at each; 0 is none.
     extra: further fields of the request body; objects are merged, other values replace ours.
     """
 
@@ -181,6 +198,7 @@ class SamplingOptions(TypedDict, total=False):
     seed: int | None
     stop: str | Sequence[str] | None
     return_token_ids: bool
+    logprobs: int | None
     extra: Mapping[str, Any] | None
 
 
@@ -194,13 +212,20 @@ Messages = str | Sequence[Mapping[str, Any]]
 
 
 class APIError(Exception):
-    """The server answered with an error. status: HTTP status; param: the request field it blames, if any."""
+    """The server answered with an error.
 
-    def __init__(self, status: int, message: str, param: str | None = None) -> None:
+    status: HTTP status. param: the request field it blames, if any. retry_after: seconds after which the
+    server asks to be tried again, if it says so.
+    """
+
+    def __init__(
+        self, status: int, message: str, param: str | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(status, message, param)
         self.status = status
         self.message = message
         self.param = param
+        self.retry_after = retry_after
 
     def __str__(self) -> str:
         field = f" ({self.param})" if self.param else ""

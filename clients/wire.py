@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -20,12 +22,16 @@ from clients.types import (
     ThinkingDelta,
     ThinkingFormat,
     ThinkingReport,
+    TokenLogprob,
     Usage,
 )
 
 DONE = "[DONE]"
 THINKING_ID = "x-thinking-id"
 """Header of a request or a response: the id by which its thinking can be stopped."""
+
+UNKNOWN_LOGPROB = -9999.0
+"""What vLLM writes where a token has no log probability: JSON has no minus infinity."""
 
 _PASSED_ON = ("model", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 
@@ -46,12 +52,16 @@ def chat_body(messages: Messages, options: ChatOptions, model: str, *, stream: b
     template = (
         {} if enable_thinking is None else {"chat_template_kwargs": {"enable_thinking": enable_thinking}}
     )
-    return _body({"messages": turns, **template}, options, ChatOptions, model, stream)
+    logprobs = options.get("logprobs")
+    alternatives = {} if logprobs is None else {"logprobs": True, "top_logprobs": logprobs}
+    return _body({"messages": turns, **template, **alternatives}, options, ChatOptions, model, stream)
 
 
 def completion_body(prompt: str | list[int], options: SamplingOptions, model: str) -> dict[str, Any]:
     """Body of POST /v1/completions; the prompt is text or token ids. TypeError on an unknown option."""
-    return _body({"prompt": prompt}, options, SamplingOptions, model, stream=False)
+    logprobs = options.get("logprobs")
+    alternatives = {} if logprobs is None else {"logprobs": logprobs}
+    return _body({"prompt": prompt, **alternatives}, options, SamplingOptions, model, stream=False)
 
 
 def _body(
@@ -89,7 +99,22 @@ def stop_path(thinking_id: str) -> str:
     return f"/v1/thinking/{quote(thinking_id, safe='')}/stop"
 
 
-def parse_error(status: int, content: bytes) -> APIError:
+def parse_retry_after(value: str | None) -> float | None:
+    """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if neither."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(value).astimezone(UTC)
+    except ValueError:
+        return None
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def parse_error(status: int, content: bytes, retry_after: float | None = None) -> APIError:
     """The error of a response; a body that is not an OpenAI error is quoted (500 characters)."""
     text = content.decode("utf-8", errors="replace")
     try:
@@ -99,10 +124,10 @@ def parse_error(status: int, content: bytes) -> APIError:
     if isinstance(payload, dict):
         error = payload.get("error", payload)
         if isinstance(error, dict) and isinstance(error.get("message"), str):
-            return APIError(status, error["message"], error.get("param"))
+            return APIError(status, error["message"], error.get("param"), retry_after)
         if isinstance(error, str):
-            return APIError(status, error)
-    return APIError(status, text.strip()[:500] or "empty response body")
+            return APIError(status, error, None, retry_after)
+    return APIError(status, text.strip()[:500] or "empty response body", None, retry_after)
 
 
 def parse_json(status: int, content: bytes) -> Any:
@@ -144,6 +169,40 @@ def parse_report(payload: Mapping[str, Any]) -> ThinkingReport:
     return ThinkingReport(**members, extra=extra)
 
 
+def parse_logprobs(payload: Mapping[str, Any]) -> list[TokenLogprob]:
+    """The log probabilities of a choice: the chat route's list of objects or the completions route's columns.
+
+    Columns name alternatives by their text, so of several with one text (broken characters) one is left.
+    """
+    if "content" in payload:
+        return [
+            TokenLogprob(
+                entry["token"],
+                _logprob(entry["logprob"]),
+                _ranked((other["token"], other["logprob"]) for other in entry.get("top_logprobs") or ()),
+            )
+            for entry in payload["content"] or ()
+        ]
+    columns = zip(
+        payload["tokens"],
+        payload["token_logprobs"],
+        payload.get("top_logprobs") or [None] * len(payload["tokens"]),
+        strict=True,
+    )
+    return [
+        TokenLogprob(token, _logprob(value), _ranked((top or {}).items())) for token, value, top in columns
+    ]
+
+
+def _logprob(value: float | None) -> float | None:
+    return None if value is None or value <= UNKNOWN_LOGPROB else value
+
+
+def _ranked(pairs: Iterable[tuple[str, float]]) -> tuple[tuple[str, float], ...]:
+    known = ((token, value) for token, value in pairs if _logprob(value) is not None)
+    return tuple(sorted(known, key=lambda pair: -pair[1]))
+
+
 @dataclass(slots=True)
 class _PartialChoice:
     thinking: list[str] = field(default_factory=list)
@@ -151,6 +210,7 @@ class _PartialChoice:
     finish_reason: str | None = None
     report: ThinkingReport | None = None
     token_ids: list[int] | None = None
+    logprobs: list[TokenLogprob] | None = None
 
 
 class StreamAssembler:
@@ -197,6 +257,8 @@ class StreamAssembler:
             yield AnswerDelta(answer, index)
         if data.get("token_ids") is not None:
             choice.token_ids = (choice.token_ids or []) + data["token_ids"]
+        if data.get("logprobs") is not None:
+            choice.logprobs = (choice.logprobs or []) + parse_logprobs(data["logprobs"])
         if data.get("prompt_token_ids") is not None:
             self._prompt_token_ids = data["prompt_token_ids"]
         if data.get("finish_reason") is not None:
@@ -220,6 +282,7 @@ class StreamAssembler:
                 finish_reason=choice.finish_reason,
                 report=choice.report,
                 token_ids=choice.token_ids,
+                logprobs=choice.logprobs,
             )
             for index, choice in sorted(self._choices.items())
         )

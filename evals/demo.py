@@ -16,6 +16,7 @@ from rich.text import Text
 
 from clients import Client, Reply
 from evals.budgets import Budget
+from evals.presets import GREEDY
 from evals.problems import Problem, load
 from evals.report import PAGE, PLOT, terminal, write_report
 from evals.settings import SweepSettings
@@ -84,7 +85,9 @@ def _show(console: Console, budget: int | None, reply: Reply, stop_text: str) ->
 def _sweep(server: RunningServer) -> None:
     out = Path("runs") / f"demo-{datetime.now():%Y%m%d-%H%M%S}"
     print(f"drawing the budget curve on {PROBLEMS_SWEPT} held-out problems ...", flush=True)
-    settings = SweepSettings(problems="thinkmath", limit=PROBLEMS_SWEPT, budgets=BUDGETS_SWEPT, out=out)
+    settings = SweepSettings(
+        problems="thinkmath", limit=PROBLEMS_SWEPT, budgets=BUDGETS_SWEPT, out=out, sampling=GREEDY
+    )
     run_sweep(settings, server.base_url, server.model)
     print(terminal(write_report(out)))
     print(f"curve: {out / PLOT}\n       {out / PAGE}", flush=True)

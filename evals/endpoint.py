@@ -27,24 +27,33 @@ class Endpoint:
         return {k: v for k, v in asdict(self.thinking).items() if k not in ("model", "default_budget")}
 
 
-async def describe(base_url: str, client: AsyncClient, model: str | None) -> Endpoint:
+async def describe(base_url: str, client: AsyncClient, model: str | None, api_key: str | None) -> Endpoint:
     """Ask the server for its models and thinking format.
 
-    Raises ValueError for what is no URL and for a model that is not served, httpx.TransportError when
-    nobody answers.
+    Raises ValueError for what is no URL and for a model that is not served, httpx.HTTPError when nobody
+    answers or the list of models is refused.
     """
-    async with httpx.AsyncClient(base_url=api_root(base_url), timeout=60) as http:
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    async with httpx.AsyncClient(base_url=api_root(base_url), headers=headers, timeout=60) as http:
         response = await http.get("/v1/models")
         response.raise_for_status()
     served = {entry["id"]: entry for entry in response.json()["data"]}
     if model is None:
         model = next(iter(served))
     elif model not in served:
-        raise ValueError(f"model: {model!r} is not served at {base_url}; it serves {', '.join(served)}")
+        raise ValueError(f"model: {model!r} is not served at {base_url}; it serves {_some(list(served))}")
     try:
         thinking = await client.thinking_format()
     except APIError as error:
-        if error.status != 404:
+        if error.status not in (401, 403, 404, 405):
             raise
         thinking = None
-    return Endpoint(model, served[model].get("max_model_len"), thinking)
+    # vLLM and SGLang say max_model_len, OpenRouter context_length.
+    context = served[model].get("max_model_len") or served[model].get("context_length")
+    return Endpoint(model, context, thinking)
+
+
+def _some(names: list[str]) -> str:
+    """Names for a message: hosted servers have hundreds."""
+    rest = len(names) - 10
+    return ", ".join(names[:10]) + (f" and {rest} more" if rest > 0 else "")

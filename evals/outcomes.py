@@ -1,95 +1,189 @@
-"""The outcome of every problem, sample and budget, derived from a store's records.
+"""The outcome of every problem, sample and budget, derived from a run's replies.
 
-Records are what was drawn; outcomes are what it says. At budget b a trace that finished within b keeps its
+Replies are what was drawn; outcomes are what they say. At budget b a trace that finished within b keeps its
 own answer, a longer one has its fork's, and one that ran out of tokens before b has none.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from evals.budgets import Budget, as_number
-from evals.grading import Verdict, grade
-from evals.records import Record
+from evals.grading import Verdict
+from evals.replies import Reply, Run
+
+NO_THINKING: tuple[Budget, ...] = (0, "none", "off")
+"""The budgets that are thinking turned off, one for each axis."""
+ESCAPE_FACTOR = 3
+ESCAPE_QUANTILE = 0.95
+ENOUGH_NATURAL = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One reply at one budget, graded.
 
+    key, offset: of the record that holds the answer. answer: as graded; None without one. group: the class of
+    equivalent answers of its problem it is in, 0 for those graded right; None without an answer.
     natural_tokens: how long thinking would have been without a budget; None where that is not known.
     reply_tokens: tokens a server decodes for such a reply, inserted text excluded.
+    escaped: a forced reply that goes on reasoning in its answer, see `escape_length`.
     """
 
+    key: str
+    offset: int
     problem: str
     sample: int
     budget: Budget
     level: int | str | None
     subject: str | None
+    set: str | None
     chance: float | None
     correct: bool
     verdict: Verdict
+    answer: str | None
+    group: int | None
     stop_cause: str | None
     finish_reason: str | None
+    forced: bool
+    escaped: bool
     thinking_tokens: int | None
+    answer_tokens: int | None
     natural_tokens: int | None
     reply_tokens: int
-
-    @property
-    def cut(self) -> bool:
-        """Whether the budget ended thinking."""
-        return self.stop_cause == "budget"
+    answer_probability: float | None
+    stated_confidence: float | None
 
 
-def outcomes(records: Mapping[str, Record], budgets: Iterable[Budget], greedy: bool) -> list[Outcome]:
-    """Outcomes at `budgets` of all stored replies; budgets without a reply have no outcome.
+def outcomes(run: Run) -> list[Outcome]:
+    """Outcomes of all stored replies at the run's budgets; budgets without a reply have no outcome.
 
-    greedy: whether decoding was greedy, so that a direct reply's natural length is that of the unlimited one.
+    Direct replies of a forked run are a second way to the same points, and no outcomes here
+    (`crosscheck_pairs` has them).
     """
-    budgets = list(budgets)
-    found = []
-    naturals = _natural_lengths(records, greedy)
-    forks = {(r.trace, r.budget): r for r in records.values() if r.kind == "fork"}
-    for record in records.values():
-        if record.kind == "trace":
+    builder = _Builder(run)
+    forked = run.manifest["settings"]["mode"] == "forked"
+    return [
+        builder.outcome(reply, budget, trace)
+        for reply, budget, trace in _points(run.replies, run.budgets, forked)
+    ]
+
+
+def crosscheck_pairs(run: Run, found: Iterable[Outcome]) -> list[tuple[Outcome, Outcome]]:
+    """(forked, direct) for every point of a forked run that was drawn both ways; empty for a direct run."""
+    if run.manifest["settings"]["mode"] != "forked":
+        return []
+    builder = _Builder(run)
+    forked = {(o.problem, o.sample, o.budget): o for o in found}
+    pairs = []
+    for reply in run.replies:
+        if reply.kind == "direct":
+            first = forked.get((reply.problem, reply.sample, reply.budget))
+            if first is not None:
+                pairs.append((first, builder.outcome(reply, reply.budget, None)))
+    return pairs
+
+
+def _points(
+    replies: Sequence[Reply], budgets: Sequence[Budget], forked: bool
+) -> Iterable[tuple[Reply, Budget, Reply | None]]:
+    """(reply that holds the answer, budget, trace it is a fork of)."""
+    asked = set(budgets)
+    forks = {(r.trace, r.budget): r for r in replies if r.kind == "fork"}
+    for reply in replies:
+        if reply.kind == "trace":
             for budget in budgets:
                 if budget == 0:
                     continue
-                thinking = record.thinking_tokens or 0
-                fork = forks.get((record.key, budget))
+                fork = forks.get((reply.key, budget))
                 if fork is not None:
-                    found.append(_outcome(fork, budget, naturals, decoded=(fork.cut or 0)))
-                elif as_number(budget) >= thinking:
-                    found.append(_outcome(record, budget, naturals))
-        elif record.kind != "fork" and record.budget in budgets:
-            found.append(_outcome(record, record.budget, naturals))
-    return found
+                    yield fork, budget, reply
+                elif as_number(budget) >= (reply.thinking_tokens or 0):
+                    yield reply, budget, None
+        elif reply.budget in asked and (reply.kind == "no_think" or (reply.kind == "direct" and not forked)):
+            yield reply, reply.budget, None
 
 
-def _natural_lengths(records: Mapping[str, Record], greedy: bool) -> dict[tuple[str, int], int]:
+def escape_length(replies: Sequence[Reply]) -> float | None:
+    """The number of answer tokens beyond which a forced reply counts as escaped.
+
+    A forced reply has escaped its budget when its answer holds a thinking tag, or is more than three times as
+    long as 95 % of the answers of this run whose thinking ended by itself: it goes on reasoning after the
+    cut. None with fewer than 20 such answers, when tags alone decide.
+    """
+    lengths = [
+        r.answer_tokens for r in replies if r.stop_cause == "natural" and r.answer_tokens and r.kind != "fork"
+    ]
+    if len(lengths) < ENOUGH_NATURAL:
+        return None
+    return ESCAPE_FACTOR * float(np.quantile(lengths, ESCAPE_QUANTILE))
+
+
+class _Builder:
+    """Makes outcomes of replies, with what has to be known of the whole run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._naturals = _natural_lengths(run.replies, run.greedy)
+        self._stated = {r.of: r.stated_confidence for r in run.replies if r.kind == "confidence"}
+        self._limit = escape_length(run.replies)
+        self._groups = _groups(run)
+
+    def outcome(self, reply: Reply, budget: Budget, trace: Reply | None) -> Outcome:
+        graded = self._run.grades[reply.graded]
+        forced = reply.forced
+        # Thinking that ran out of tokens has no answer to grade. Some servers do not tell that it thought.
+        silent = reply.stop_cause is None and reply.finish_reason == "length" and reply.empty
+        censored = reply.stop_cause == "length" or silent or graded.verdict is Verdict.CENSORED
+        decoded = (reply.cut or 0) if trace is not None else 0
+        return Outcome(
+            key=reply.key,
+            offset=reply.offset,
+            problem=reply.problem,
+            sample=reply.sample,
+            budget=budget,
+            level=reply.level,
+            subject=reply.subject,
+            set=reply.set,
+            chance=reply.chance,
+            correct=graded.correct and not censored,
+            verdict=Verdict.CENSORED if censored else graded.verdict,
+            answer=None if censored else graded.answer,
+            group=None if censored or graded.answer is None else self._groups[reply.problem][graded.answer],
+            stop_cause=reply.stop_cause,
+            finish_reason=reply.finish_reason,
+            forced=forced,
+            escaped=forced
+            and (
+                reply.thinks_again or (self._limit is not None and (reply.answer_tokens or 0) > self._limit)
+            ),
+            thinking_tokens=reply.thinking_tokens,
+            answer_tokens=reply.answer_tokens,
+            natural_tokens=self._naturals.get((reply.problem, reply.sample)),
+            reply_tokens=decoded + reply.generated_tokens,
+            answer_probability=reply.answer_probability,
+            stated_confidence=self._stated.get(reply.key),
+        )
+
+
+def _natural_lengths(replies: Sequence[Reply], greedy: bool) -> dict[tuple[str, int], int]:
     lengths = {}
-    for record in records.values():
-        known = record.kind == "trace" or (greedy and record.budget == "max")
-        if known and record.stop_cause == "natural" and record.thinking_tokens is not None:
-            lengths[record.problem, record.sample] = record.thinking_tokens
+    for reply in replies:
+        known = reply.kind == "trace" or (greedy and reply.kind == "direct" and reply.budget == "max")
+        if known and reply.stop_cause == "natural" and reply.thinking_tokens is not None:
+            lengths[reply.problem, reply.sample] = reply.thinking_tokens
     return lengths
 
 
-def _outcome(
-    record: Record, budget: Budget, naturals: Mapping[tuple[str, int], int], decoded: int = 0
-) -> Outcome:
-    graded = grade(record.gold, record.answer)
-    return Outcome(
-        problem=record.problem,
-        sample=record.sample,
-        budget=budget,
-        level=record.level,
-        subject=record.subject,
-        chance=record.chance,
-        correct=graded.correct,
-        verdict=graded.verdict,
-        stop_cause=record.stop_cause,
-        finish_reason=record.finish_reason,
-        thinking_tokens=record.thinking_tokens,
-        natural_tokens=naturals.get((record.problem, record.sample)),
-        reply_tokens=decoded + record.generated_tokens,
-    )
+def _groups(run: Run) -> Mapping[str, Mapping[str, int]]:
+    """Of each problem, the class of each of its answers."""
+    answers: dict[str, set[tuple[str, bool]]] = {}
+    golds = {}
+    for reply in run.replies:
+        graded = run.grades[reply.graded]
+        golds[reply.problem] = reply.gold
+        found = answers.setdefault(reply.problem, set())
+        if graded.answer is not None:
+            found.add((graded.answer, graded.verdict is Verdict.EQUAL))
+    return {problem: run.grades.classes(golds[problem], found) for problem, found in answers.items()}

@@ -1,95 +1,232 @@
-"""A run's report as one HTML page that needs nothing else: curve, tables, settings."""
+"""A run's report as one HTML page that needs nothing else: figures, tables, samples, settings."""
 
-import base64
-import json
-from html import escape
 from typing import Any
 
+from evals.headline import headline, setup, title
+from evals.pages.document import Section, document
+from evals.plot import positions
 from evals.tables import (
-    Table,
+    account_table,
     breakdown_table,
+    calibration_table,
+    control_table,
     cost_table,
+    crosscheck_table,
     cut_share_table,
     difference_table,
+    ending_table,
+    entropy_table,
     failure_table,
+    gain_table,
+    interval_table,
+    missing_table,
     point_table,
+    settings_table,
+    shape_table,
+    stop_cause_table,
+    verdict_table,
+    vote_table,
 )
 
-_STYLE = """
-:root { color-scheme: light dark;
-  --paper: #fff; --ink: #1f2328; --soft: #57606a; --line: #d8dde3; --row: #f6f8fa; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #12161c; --ink: #e6e9ee; --soft: #a3adba; --line: #333b46; --row: #1a2029; }
-}
-body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
-  margin: 2rem auto; max-width: 68rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin: 2.2rem 0 .3rem; }
-p { color: var(--soft); margin: .2rem 0 .8rem; max-width: 52rem; }
-img { display: block; max-width: 46rem; width: 100%; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem;
-  text-align: right; white-space: nowrap; }
-th { color: var(--soft); font-weight: 600; } tbody tr:nth-child(even) { background: var(--row); }
-th:first-child, td:first-child { text-align: left; }
-pre { background: var(--row); overflow-x: auto; padding: .8rem; font-size: .85rem; }
-"""
+Summary = dict[str, Any]
+_FIELDS = ("level", "subject", "set")
 
 
-def page(summary: dict[str, Any], light_svg: bytes, dark_svg: bytes) -> str:
-    """The page as text. The pictures are embedded; all text is escaped; nothing is requested."""
-    settings = summary["settings"]
-    title = f"Budget curve of {settings['model']} on {settings['problems']}"
-    sampling = settings["sampling"]
-    decoding = "greedy decoding" if sampling["temperature"] == 0 else f"temperature {sampling['temperature']}"
-    plan = summary["plan"]
-    intro = (
-        f"{plan['problems']} problems, {plan['samples']} "
-        f"{'sample' if plan['samples'] == 1 else 'samples'} each, {settings['mode']} mode, {decoding}. "
-        "Intervals are 95 %, clustered by problem."
+def page(summary: Summary, samples: dict[str, Any]) -> str:
+    """The page as text. `samples`: what `page_samples` gives; without entries the page has no browser."""
+    data = {
+        "axis": summary["axis"],
+        "points": summary["points"],
+        "places": positions([point["budget"] for point in summary["points"]]),
+        **{f"by_{field}": summary[f"by_{field}"] for field in _FIELDS},
+        "samples": samples,
+    }
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    return document(
+        kind="Accuracy against thinking budget",
+        title=title(summary),
+        headline=headline(summary),
+        setup=setup(summary),
+        sections=[section for section in _sections(summary, samples) if section is not None],
+        data=data,
+        footer=f"Made by thinkdial eval report from the replies of this run ({versions}). "
+        "This page requests nothing from anywhere.",
     )
-    tables = [point_table(summary), difference_table(summary)]
-    tables += [breakdown_table(summary, field, f"Accuracy by {field}") for field in ("level", "subject")]
-    tables += [cut_share_table(summary), cost_table(summary), failure_table(summary)]
-    shown = {name: summary[name] for name in ("settings", "plan", "versions")}
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{escape(title)}</h1>
-<p>{escape(intro)}</p>
-<picture>
-<source media="(prefers-color-scheme: dark)" srcset="{_data_url(dark_svg)}">
-<img alt="Accuracy against thinking budget; the numbers are in the first table" src="{_data_url(light_svg)}">
-</picture>
-{"".join(_table(table) for table in tables if table.rows)}
-<h2>Settings</h2>
-<pre>{escape(json.dumps(shown, indent=1, ensure_ascii=False))}</pre>
-</body>
-</html>
-"""
 
 
-def _data_url(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode('ascii')}"
+def _sections(summary: Summary, samples: dict[str, Any]) -> list[Section | None]:
+    return [
+        _curve(summary),
+        _endings(summary),
+        _groups(summary),
+        _control(summary),
+        _votes(summary),
+        _calibration(summary),
+        _entropy(summary),
+        _crosscheck(summary),
+        _samples(samples),
+        _account(summary),
+        _failures(summary),
+        Section(
+            "settings",
+            "Settings",
+            "Settings",
+            "Everything the replies and their grades depend on.",
+            tables=[settings_table(summary)],
+        ),
+    ]
 
 
-def _table(table: Table) -> str:
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in table.columns)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+def _curve(summary: Summary) -> Section:
+    return Section(
+        "curve",
+        "Curve",
+        "What a budget buys",
+        "Accuracy of all replies. The dark band holds each point and the light band the whole curve, at "
+        "95 %. A curve can rise only because more problems finish in time; so cut replies stand "
+        "beside it, with thinking off on the same problems.",
+        [("curve", {})] if any(point["n"] for point in summary["points"]) else (),
+        [shape_table(summary)],
+        [point_table(summary), interval_table(summary), difference_table(summary), gain_table(summary)],
     )
-    note = f"<p>{escape(table.note)}</p>\n" if table.note else ""
-    return f"""<h2>{escape(table.title)}</h2>
-{note}<div class="wide"><table>
-<thead><tr>{head}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table></div>
-"""
+
+
+def _endings(summary: Summary) -> Section:
+    known = any(share for point in summary["points"] for share in point["shares"].values())
+    return Section(
+        "endings",
+        "Endings",
+        "How thinking ended",
+        "Natural: the model closed its thinking. Forced: it was ended for the model; escaped, if it went on "
+        "reasoning in the answer. Censored: the tokens ran out while thinking, so that what the trace would "
+        "have said is not known.",
+        [("endings", {})] if known else (),
+        tables=[
+            ending_table(summary),
+            stop_cause_table(summary),
+            verdict_table(summary),
+            cut_share_table(summary),
+        ],
+    )
+
+
+def _groups(summary: Summary) -> Section | None:
+    several = [f for f in _FIELDS if len({row["group"] for row in summary[f"by_{f}"]}) > 1]
+    if not several:
+        return None
+    return Section(
+        "groups",
+        "Groups",
+        f"By {', '.join(several[:-1]) + ' and ' if several[:-1] else ''}{several[-1]}",
+        "The curve of each group over the curve of all, in grey.",
+        [("groups", {})],
+        tables=[breakdown_table(summary, field) for field in several],
+    )
+
+
+def _control(summary: Summary) -> Section | None:
+    asked = [p for p in summary["points"] if p["control"] and isinstance(p["budget"], int) and p["budget"]]
+    if not asked:
+        return None
+    return Section(
+        "control",
+        "Control",
+        "Asked and used",
+        "Whether the dial is connected: thinking tokens used against the budget asked. Points on the "
+        "diagonal use all that was asked; above it, the budget was not kept.",
+        [("control", {})] if len(asked) > 1 else (),
+        tables=[control_table(summary)],
+    )
+
+
+def _votes(summary: Summary) -> Section | None:
+    if not vote_table(summary).rows:
+        return None
+    return Section(
+        "votes",
+        "Votes",
+        "Several samples",
+        "maj@k: the most frequent of k answers is right. pass@k: one of k is.",
+        [("votes", {})],
+        tables=[vote_table(summary)],
+    )
+
+
+def _calibration(summary: Summary) -> Section | None:
+    table = calibration_table(summary)
+    if not table.rows:
+        return None
+    return Section(
+        "calibration",
+        "Calibration",
+        "Does it know when it is right?",
+        "Reliability of each source of confidence: points on the diagonal are calibrated, their size is the "
+        "number of replies, the bars beneath count them. With few replies even perfect confidence shows an "
+        "error: the noise floor.",
+        [("calibration", {}), ("calibration-curve", {})],
+        tables=[table],
+    )
+
+
+def _entropy(summary: Summary) -> Section | None:
+    table = entropy_table(summary)
+    if not table.rows:
+        return None
+    return Section(
+        "entropy",
+        "Entropy",
+        "Entropy",
+        "How much the answers to one problem differ, and how undecided the model is from token to token.",
+        [("entropy", {})],
+        tables=[table],
+    )
+
+
+def _crosscheck(summary: Summary) -> Section | None:
+    check = summary["crosscheck"]
+    if check is None:
+        return None
+    words = check["verdict"]
+    return Section(
+        "crosscheck",
+        "Cross-check",
+        "Forked against direct",
+        f"{words[0].upper()}{words[1:]}.",
+        shown=[crosscheck_table(summary)],
+    )
+
+
+def _samples(samples: dict[str, Any]) -> Section | None:
+    if not samples["entries"]:
+        return None
+    shown, all = len(samples["entries"]), samples["of"]
+    if shown == all:
+        words = f"All {all:,} problems and samples of the run."
+    else:
+        words = (
+            f"{shown:,} of the run's {all:,} problems and samples: those that went wrong, and those that "
+            "were right and went wrong at a larger budget, before others, spread over levels and problems."
+        )
+    return Section(
+        "samples",
+        "Samples",
+        "Read the replies",
+        f"{words} Cuts stand in the trace at their token, with the answer that was given there.",
+        [("samples", {})],
+    )
+
+
+def _account(summary: Summary) -> Section:
+    return Section(
+        "cost",
+        "Cost",
+        "What it took",
+        shown=[cost_table(summary), account_table(summary)],
+    )
+
+
+def _failures(summary: Summary) -> Section | None:
+    tables = [failure_table(summary), missing_table(summary)]
+    if not any(table.rows for table in tables):
+        return None
+    return Section("failures", "Failures", "What is missing", shown=tables)

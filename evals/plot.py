@@ -1,71 +1,58 @@
-"""Draw a budget curve with matplotlib, as PNG or SVG, in light or dark colours."""
+"""Draw a budget curve with matplotlib, as a PNG for papers, slides and Markdown."""
 
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, pstdev
-from typing import Any, Literal
+from typing import Any
 
-import matplotlib
+import matplotlib.figure
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from evals.budgets import Budget
+from evals.headline import title
+from evals.tables import budget_name, clean
 
-
-@dataclass(frozen=True, slots=True)
-class Palette:
-    """Colours of a figure."""
-
-    paper: str
-    ink: str
-    faint: str
-    all: str
-    cut: str
-    no_think: str
-    bars: str
-
-
+INK, FAINT = "#1b1f24", "#d8dde3"
+ALL, CUT, OTHER, BARS = "#1f5fbf", "#b8430a", "#5f6a76", "#f0b48f"
 _LEGEND = ("all replies", "cut replies", "thinking off, same problems", "chance")
 
-LIGHT = Palette("#ffffff", "#1f2328", "#d8dde3", "#1f5fbf", "#c2410c", "#57606a", "#f0b48f")
-DARK = Palette("#12161c", "#e6e9ee", "#333b46", "#79aefc", "#ff9f63", "#a3adba", "#7a4a2d")
 
-
-def draw(summary: dict[str, Any], format: Literal["png", "svg"], palette: Palette = LIGHT) -> bytes:
+def draw(summary: dict[str, Any]) -> bytes:
     """The curve of a summary: accuracy of all replies and of the cut ones, and the share that was cut.
 
-    Errors are 95 % intervals. 0 is thinking off, "max" no limit.
+    The dark band holds each point, the light one the whole curve, at 95 %. "off" is thinking off, "no limit"
+    a budget of "max". The same summary gives the same bytes.
     """
     points = [point for point in summary["points"] if point["n"]]
-    figure = Figure(figsize=(7.2, 5.4), dpi=160, facecolor=palette.paper, layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(7.2, 5.4), dpi=160, facecolor="white", layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.4, 1])
     x = positions([point["budget"] for point in points])
-    _accuracies(upper, x, points, palette)
-    _shares(lower, x, points, palette)
-    lower.set_xticks(x, [_label(point["budget"]) for point in points])
+    _accuracies(upper, x, points)
+    _shares(lower, x, points)
+    lower.set_xticks(x, [budget_name(point["budget"]) for point in points])
     if len(points) > 9:
         lower.tick_params(axis="x", labelrotation=45)
-    lower.set_xlabel("thinking budget (tokens)", color=palette.ink)
-    figure.suptitle(_title(summary, points), color=palette.ink, fontsize=10, parse_math=False)
-    upper.grid(axis="y", color=palette.faint, linewidth=0.7)
+    axis = {"tokens": "thinking budget (tokens)", "effort": "effort asked", "switch": "thinking"}
+    lower.set_xlabel(axis[summary["axis"]], color=INK)
+    figure.suptitle(_title(summary, points), color=INK, fontsize=10, parse_math=False)
+    upper.grid(axis="y", color=FAINT, linewidth=0.7)
     for axes in (upper, lower):
-        _style(axes, palette)
+        _style(axes)
     output = io.BytesIO()
-    # A fixed salt and no date: the same summary gives the same bytes.
-    with matplotlib.rc_context({"svg.hashsalt": "thinkdial"}):
-        metadata: dict[str, Any] = {"Date": None} if format == "svg" else {"Software": None}
-        figure.savefig(output, format=format, metadata=metadata, facecolor=palette.paper)
+    figure.savefig(output, format="png", metadata={"Software": None}, facecolor="white")
     return output.getvalue()
 
 
 def positions(budgets: Sequence[Budget]) -> list[float]:
     """x of ascending budgets: 0 stands one mean step before the first, "max" one after the last.
 
-    Budgets of 1 and more lie on a linear or a log scale, whichever spaces them more evenly.
+    Budgets of 1 and more lie on a linear or a log scale, whichever spaces them more evenly. Effort levels and
+    the switch are evenly spaced: how far apart they are is not known.
     """
+    if any(isinstance(budget, str) and budget != "max" for budget in budgets):
+        return [float(place) for place in range(len(budgets))]
     finite = [float(budget) for budget in budgets if isinstance(budget, int) and budget > 0]
     logs = [math.log2(budget) for budget in finite]
     if _unevenness(logs) < _unevenness(finite):
@@ -83,58 +70,53 @@ def _unevenness(values: Sequence[float]) -> float:
     return pstdev(steps) / fmean(steps) if steps else 0.0
 
 
-def _accuracies(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]], palette: Palette) -> None:
-    """All replies with their band; cut replies with error bars; no thinking on the cut ones' problems."""
-    axes.fill_between(
-        x,
-        [p["low"] for p in points],
-        [p["high"] for p in points],
-        color=palette.all,
-        alpha=0.16,
-        linewidth=0,
-    )
-    axes.plot(x, [p["accuracy"] for p in points], "-o", color=palette.all, markersize=5, label="all replies")
-    cut = [(at, p) for at, p in zip(x, points, strict=True) if p["cut_n"]]
+def _accuracies(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]]) -> None:
+    """All replies with their bands; cut replies with error bars; no thinking on the cut ones' problems."""
+    for low, high, alpha in (("band_low", "band_high", 0.10), ("low", "high", 0.18)):
+        known = [(at, p) for at, p in zip(x, points, strict=True) if p[low] is not None]
+        axes.fill_between(
+            [at for at, _ in known],
+            [p[low] for _, p in known],
+            [p[high] for _, p in known],
+            color=ALL,
+            alpha=alpha,
+            linewidth=0,
+        )
+    axes.plot(x, [p["accuracy"] for p in points], "-o", color=ALL, markersize=5, label="all replies")
+    cut = [(at, p["cut"]) for at, p in zip(x, points, strict=True) if p["cut"]["n"]]
     if cut:
         axes.errorbar(
             [at for at, _ in cut],
-            [p["cut_accuracy"] for _, p in cut],
+            [c["accuracy"] for _, c in cut],
             yerr=[
-                [p["cut_accuracy"] - p["cut_low"] for _, p in cut],
-                [p["cut_high"] - p["cut_accuracy"] for _, p in cut],
+                [c["accuracy"] - c["low"] for _, c in cut],
+                [c["high"] - c["accuracy"] for _, c in cut],
             ],
             fmt="--s",
-            color=palette.cut,
+            color=CUT,
             markersize=4.5,
             capsize=3,
             elinewidth=1,
             label="cut replies",
         )
-    other = [
-        (at, p["no_think_accuracy_on_cut"]) for at, p in cut if p["no_think_accuracy_on_cut"] is not None
-    ]
+    other = [(at, c["no_think_accuracy"]) for at, c in cut if c["no_think_accuracy"] is not None]
     if other:
+        label = "thinking off, same problems"
         axes.plot(
-            [at for at, _ in other],
-            [accuracy for _, accuracy in other],
-            "D",
-            color=palette.no_think,
-            markerfacecolor="none",
-            markersize=4.5,
-            label="thinking off, same problems",
+            *zip(*other, strict=True), "D", color=OTHER, markerfacecolor="none", markersize=4.5, label=label
         )
     chance = [(at, p["chance"]) for at, p in zip(x, points, strict=True) if p["chance"] is not None]
     if chance:
-        axes.plot(*zip(*chance, strict=True), ":", color=palette.no_think, linewidth=1.2, label="chance")
+        axes.plot(*zip(*chance, strict=True), ":", color=OTHER, linewidth=1.2, label="chance")
     axes.set_ylim(-0.02, 1.02)
-    axes.set_ylabel("accuracy", color=palette.ink)
+    axes.set_ylabel("accuracy", color=INK)
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: _LEGEND.index(labels[i]))
     axes.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
         frameon=False,
-        labelcolor=palette.ink,
+        labelcolor=INK,
         fontsize=8.5,
         loc="lower left",
         ncols=4,
@@ -144,13 +126,13 @@ def _accuracies(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]]
     )
 
 
-def _shares(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]], palette: Palette) -> None:
+def _shares(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]]) -> None:
     gaps = [after - before for before, after in pairwise(x)]
     width = 0.7 * min(gaps, default=1.0)
-    shares = [p["cut_share"] or 0.0 for p in points]
-    axes.bar(x, shares, width=width, color=palette.bars)
+    shares = [p["cut"]["share"] or 0.0 for p in points]
+    axes.bar(x, shares, width=width, color=BARS)
     for at, share, point in zip(x, shares, points, strict=True):
-        if point["cut_share"] is not None:
+        if point["cut"]["share"] is not None:
             axes.annotate(
                 f"{100 * share:.0f} %",
                 (at, share),
@@ -158,28 +140,22 @@ def _shares(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]], pa
                 xytext=(0, 2),
                 ha="center",
                 fontsize=7.5,
-                color=palette.ink,
+                color=INK,
             )
     axes.set_ylim(0, 1.25)
     axes.set_yticks([0, 0.5, 1])
-    axes.set_ylabel("share cut", color=palette.ink)
+    axes.set_ylabel("share cut", color=INK)
 
 
-def _style(axes: Axes, palette: Palette) -> None:
-    axes.set_facecolor(palette.paper)
-    axes.tick_params(colors=palette.ink, labelsize=8.5)
+def _style(axes: Axes) -> None:
+    axes.set_facecolor("white")
+    axes.tick_params(colors=INK, labelsize=8.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(palette.faint)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def _title(summary: dict[str, Any], points: Sequence[dict[str, Any]]) -> str:
-    settings = summary["settings"]
-    model = settings["model"].rstrip("/").rpartition("/")[2]
     counts = sorted({point["n"] for point in points}) or [0]
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return f"{model} on {settings['problems']}: {n} replies a budget, {settings['mode']}, 95 % intervals"
-
-
-def _label(budget: Budget) -> str:
-    return "no limit" if budget == "max" else str(budget)
+    return f"{clean(title(summary))}: {n} replies a budget, {summary['settings']['mode']}, 95 % intervals"

@@ -11,15 +11,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from evals.account import Tally
 from evals.budgets import sort_budgets
 from evals.records import Failure, Record
 
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 LOCK = "lock"
-FORMAT = 1
+FORMAT = 2
 
 
 class StoreBusyError(RuntimeError):
@@ -39,42 +40,94 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
-    """Records by key, and the failures without a later record. An unfinished last line is passed over.
+def iter_rows(directory: Path) -> Iterator[Record | Failure]:
+    """Every stored record and failed request in the order they were written, one at a time.
 
-    Raises ValueError naming file and line for a line that is no record, or a key stored twice.
+    An unfinished last line is passed over. Raises ValueError naming file and line for a line that is no
+    record, or a key stored twice.
     """
+    for row, _ in _rows(directory / SAMPLES):
+        yield row
+
+
+def iter_records(directory: Path) -> Iterator[Record]:
+    """`iter_rows` without the failed requests."""
+    return (row for row in iter_rows(directory) if isinstance(row, Record))
+
+
+def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
+    """Records by key, and the failures without a later record: all of `iter_rows`, in memory."""
     records: dict[str, Record] = {}
     failures: dict[str, Failure] = {}
-    path = directory / SAMPLES
+    for row in iter_rows(directory):
+        if isinstance(row, Record):
+            records[row.key] = row
+        else:
+            failures[row.key] = row
+    return records, {key: failure for key, failure in failures.items() if key not in records}
+
+
+def stream_records(directory: Path) -> Iterator[tuple[int, Record | Failure]]:
+    """`iter_rows`, each with the byte its line starts at."""
+    return ((offset, row) for row, offset in _rows(directory / SAMPLES))
+
+
+def read_record_at(directory: Path, offset: int) -> Record:
+    """The record whose line starts at a byte that `stream_records` told."""
+    with (directory / SAMPLES).open("rb") as file:
+        file.seek(offset)
+        record = _parse(file.readline())
+    assert isinstance(record, Record)
+    return record
+
+
+def _rows(path: Path) -> Iterator[tuple[Record | Failure, int]]:
+    """Every row with its offset in the file."""
     if not path.is_file():
-        return records, failures
+        return
+    keys: set[str] = set()
+    offset = 0
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.endswith(b"\n"):
                 break
             try:
-                row = json.loads(line)
-                if row["kind"] == "failure":
-                    failure = Failure.from_json(row)
-                    failures[failure.key] = failure
-                    continue
-                record = Record.from_json(row)
+                row = _parse(line)
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(f"{path}:{number}: not a record ({error})") from error
-            if record.key in records:
-                raise ValueError(f"{path}:{number}: key {record.key} is stored twice")
-            records[record.key] = record
-    return records, {key: failure for key, failure in failures.items() if key not in records}
+            if isinstance(row, Record):
+                if row.key in keys:
+                    raise ValueError(f"{path}:{number}: key {row.key} is stored twice")
+                keys.add(row.key)
+            yield row, offset
+            offset += len(line)
+
+
+def _parse(line: bytes) -> Record | Failure:
+    row = json.loads(line)
+    return Failure.from_json(row) if row["kind"] == "failure" else Record.from_json(row)
+
+
+class Entry(NamedTuple):
+    """Where a record is in the file, and the thinking tokens of a trace: what a resumed sweep plans with."""
+
+    offset: int
+    thinking_tokens: int | None
 
 
 class Store:
-    """A run directory opened for writing, by one process at a time; see `Store.open`."""
+    """A run directory opened for writing, by one process at a time; see `Store.open`.
 
-    def __init__(self, directory: Path, file: int, records: dict[str, Record]) -> None:
+    In memory it has an entry for each record; `read` fetches a whole one from the file. tally: of all
+    records.
+    """
+
+    def __init__(self, directory: Path, file: int, entries: dict[str, Entry], tally: Tally) -> None:
         self.directory = directory
-        self.records = records
+        self.tally = tally
+        self._entries = entries
         self._file = file
+        self._size = os.fstat(file).st_size
 
     @classmethod
     @contextmanager
@@ -85,42 +138,76 @@ class Store:
 
         settings: what every reply depends on. A run that holds other settings is refused with a ValueError
             naming the first that differs.
-        plan: {"budgets": [...], "samples": int, "problems": {id: content hash}}; a resumed run may add to it.
+        plan: {"budgets": [...], "samples": int, "problems": {id: content hash}}, and where they are asked for
+            {"crosscheck": share, "confidence": bool}; a resumed run may add to it.
         versions: of the software, noted when the run is created.
         Raises StoreBusyError while another process writes the store.
         """
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(directory):
             _write_manifest(directory, settings, plan, versions)
-            records, _ = read_records(directory)
+            entries: dict[str, Entry] = {}
+            tally = Tally()
+            for row, offset in _rows(directory / SAMPLES):
+                if isinstance(row, Record):
+                    entries[row.key] = _entry(row, offset)
+                    tally.add(row)
             file = os.open(directory / SAMPLES, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             try:
                 _drop_torn_line(file)
                 _sync_directory(directory)
-                yield cls(directory, file, records)
+                yield cls(directory, file, entries, tally)
             finally:
                 os.close(file)
 
     def __contains__(self, key: str) -> bool:
-        return key in self.records
+        return key in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def entry(self, key: str) -> Entry | None:
+        return self._entries.get(key)
+
+    def read(self, key: str) -> Record:
+        """A stored record. KeyError if there is none."""
+        offset = self._entries[key].offset
+        parts: list[bytes] = []
+        while not (parts and b"\n" in parts[-1]):
+            part = os.pread(self._file, 65536, offset)
+            parts.append(part)
+            offset += len(part)
+        row = _parse(b"".join(parts).partition(b"\n")[0])
+        assert isinstance(row, Record)
+        return row
 
     def add(self, record: Record) -> None:
         """Append a record and sync it to disk. ValueError if its key is already stored."""
-        if record.key in self.records:
+        if record.key in self._entries:
             raise ValueError(f"key {record.key} is already stored")
-        self._append(record.to_json())
-        self.records[record.key] = record
+        offset = self._append(record.to_json())
+        self._entries[record.key] = _entry(record, offset)
+        self.tally.add(record)
 
     def add_failure(self, failure: Failure) -> None:
         """Append a failed request; its key stays unknown, so that a resumed sweep asks again."""
         self._append(failure.to_json())
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def _append(self, row: dict[str, Any]) -> int:
+        """Append a line; returns its offset."""
         # ASCII JSON: a lone surrogate in a reply is escaped instead of failing to encode.
-        data = memoryview(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+        line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
+        data = memoryview(line)
         while data:
             data = data[os.write(self._file, data) :]
         os.fdatasync(self._file)
+        offset = self._size
+        self._size += len(line)
+        return offset
+
+
+def _entry(record: Record, offset: int) -> Entry:
+    return Entry(offset, record.thinking_tokens if record.kind == "trace" else None)
 
 
 @contextmanager
@@ -188,7 +275,8 @@ def _check_same(directory: Path, name: str, stored: Any, asked: Any) -> None:
     elif stored != asked:
         raise ValueError(
             f"{name}: the run in {directory} has {stored!r}, this one asks {asked!r}; a resumed run may add "
-            "budgets, problems and samples only: ask the same, or write to another directory"
+            "budgets, problems, samples, a crosscheck and confidence only: ask the same, or write to another "
+            "directory"
         )
 
 
@@ -203,6 +291,8 @@ def _united(directory: Path, stored: dict[str, Any], asked: dict[str, Any]) -> d
         "budgets": sort_budgets([*stored["budgets"], *asked["budgets"]]),
         "samples": max(stored["samples"], asked["samples"]),
         "problems": stored["problems"] | asked["problems"],
+        "crosscheck": max(stored.get("crosscheck", 0.0), asked.get("crosscheck", 0.0)),
+        "confidence": stored.get("confidence", False) or asked.get("confidence", False),
     }
 
 

@@ -6,206 +6,118 @@ A share or accuracy without replies to count is null. Intervals are 95 % and clu
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from evals.budgets import Budget
-from evals.grading import Verdict
-from evals.outcomes import Outcome, outcomes
-from evals.records import Failure, Record
-from evals.statistics import Estimate, clustered_proportion, paired_difference
-from evals.store import read_manifest, read_records
+from evals import account
+from evals.breakdowns import breakdown, cut_shares
+from evals.budgets import Budget, axis_of
+from evals.calibration_numbers import calibration
+from evals.crosscheck_numbers import crosscheck
+from evals.curve_numbers import bands, curve, differences
+from evals.entropy_numbers import along, entropy
+from evals.outcomes import NO_THINKING, Outcome, outcomes
+from evals.points import point
+from evals.replies import Run, read_run
 
 SUMMARY = "summary.json"
-QUARTERS = ("0-25 %", "25-50 %", "50-75 %", "75-100 %")
-"""Shares of a trace's natural length that were thought when it was cut."""
+FORMAT = 2
 
 
-def summarise(directory: Path) -> dict[str, Any]:
-    """All numbers of the run in `directory`, as JSON values. Raises ValueError where there is no run."""
-    manifest = read_manifest(directory)
-    records, failures = read_records(directory)
-    settings, plan = manifest["settings"], manifest["plan"]
-    budgets: list[Budget] = plan["budgets"]
-    found = outcomes(records, budgets, greedy=settings["sampling"]["temperature"] == 0)
-    expected = len(plan["problems"]) * plan["samples"]
+def summarise(directory: Path, grader: str = "thinkdial") -> dict[str, Any]:
+    """All numbers of the run in `directory`, as JSON values. Raises ValueError where there is no run.
+
+    grader: "thinkdial", "math-verify" or "exact". Grades are kept in `grades.jsonl` of the run.
+    """
+    run = read_run(directory, grader)
+    return summary_of(run, outcomes(run))
+
+
+def summary_of(run: Run, found: Sequence[Outcome]) -> dict[str, Any]:
+    """The summary of a run that is read, from its outcomes."""
+    plan, budgets = run.manifest["plan"], run.budgets
     by_budget = {budget: [o for o in found if o.budget == budget] for budget in budgets}
+    checked = crosscheck(run, found)
+    run.grades.save()
     return {
-        "settings": settings,
+        "format": FORMAT,
+        "axis": axis_of(budgets),
+        "grader": run.grades.grader,
+        "grading_options": run.grades.options,
+        "settings": run.manifest["settings"],
         "plan": {**plan, "problems": len(plan["problems"])},
-        "versions": manifest["versions"],
-        "points": [
-            {"budget": budget, **_point(replies, by_budget.get(0, [])), "missing": expected - len(replies)}
-            for budget, replies in by_budget.items()
-        ],
-        "differences": _differences(by_budget),
-        "by_level": _breakdown(found, budgets, "level"),
-        "by_subject": _breakdown(found, budgets, "subject"),
-        "cut_by_subject_and_share": _cut_shares(found),
-        "totals": _totals(records.values()),
-        "failed": _failed(failures.values(), plan, found, budgets),
+        "versions": run.manifest["versions"],
+        "points": _points(run, by_budget),
+        "curve": curve(by_budget),
+        "differences": differences(by_budget),
+        "by_level": breakdown(found, budgets, "level"),
+        "by_subject": breakdown(found, budgets, "subject"),
+        "by_set": breakdown(found, budgets, "set"),
+        "cut_by_subject_and_share": cut_shares(found),
+        "entropy_along": along(run.entropy),
+        "crosscheck": checked,
+        "totals": totals(run),
+        "failed": _failed(run, found),
     }
 
 
-def write_summary(directory: Path) -> dict[str, Any]:
+def write_summary(directory: Path, grader: str = "thinkdial") -> dict[str, Any]:
     """`summarise`, written to `summary.json` in the run directory."""
-    summary = summarise(directory)
-    temporary = directory / f"{SUMMARY}.tmp"
-    temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
-    os.replace(temporary, directory / SUMMARY)
+    summary = summarise(directory, grader)
+    save_summary(directory, summary)
     return summary
 
 
-def _point(replies: Sequence[Outcome], no_think: Sequence[Outcome]) -> dict[str, Any]:
-    cut = [o for o in replies if o.cut]
-    pairs = {(o.problem, o.sample) for o in cut}
-    same = [o for o in no_think if (o.problem, o.sample) in pairs]
-    gain = paired_difference(_correct(same), _correct(cut))
-    known = [o for o in replies if o.stop_cause is not None]
-    return {
-        **_accuracy(replies),
-        "chance": _chance(replies),
-        "cut_n": len(cut),
-        "cut_share": _share(known, lambda o: o.cut),
-        **{f"cut_{name}": value for name, value in _accuracy(cut).items() if name != "n"},
-        "cut_chance": _chance(cut),
-        "no_think_accuracy_on_cut": _share(same, lambda o: o.correct),
-        "cut_minus_no_think": None if gain is None else _interval(gain),
-        "censored_share": _share(known, lambda o: o.stop_cause == "length"),
-        "boxed_share": _share(replies, lambda o: o.verdict is not Verdict.NO_ANSWER),
-        "ended_by_itself_share": _share(replies, lambda o: o.finish_reason == "stop"),
-        "ended_boxed_share": _share(
-            replies, lambda o: o.finish_reason == "stop" and o.verdict is not Verdict.NO_ANSWER
-        ),
-        "mean_thinking_tokens": _mean(o.thinking_tokens for o in replies),
-        "mean_generated_tokens": _mean(o.reply_tokens for o in replies),
-    }
+def save_summary(directory: Path, summary: dict[str, Any]) -> None:
+    """Replace `summary.json` whole."""
+    temporary = directory / f"{SUMMARY}.tmp"
+    temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
+    os.replace(temporary, directory / SUMMARY)
 
 
-def _accuracy(replies: Sequence[Outcome]) -> dict[str, Any]:
-    estimate = clustered_proportion(_correct(replies))
-    if estimate is None:
-        return {"n": 0, "accuracy": None, "low": None, "high": None}
-    return {"n": estimate.n, "accuracy": estimate.mean, "low": estimate.low, "high": estimate.high}
-
-
-def _correct(replies: Iterable[Outcome]) -> dict[str, list[float]]:
-    """Ones and zeros grouped by problem."""
-    groups: dict[str, list[float]] = {}
-    for outcome in replies:
-        groups.setdefault(outcome.problem, []).append(float(outcome.correct))
-    return groups
-
-
-def _share(replies: Sequence[Outcome], test: Callable[[Outcome], bool]) -> float | None:
-    return sum(map(test, replies)) / len(replies) if replies else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fmean(known) if known else None
-
-
-def _chance(replies: Sequence[Outcome]) -> float | None:
-    """Mean chance accuracy of the replies' problems; None unless each problem tells it."""
-    known = [o.chance for o in replies if o.chance is not None]
-    return fmean(known) if known and len(known) == len(replies) else None
-
-
-def _interval(estimate: Estimate) -> dict[str, Any]:
-    return {
-        "n": estimate.n,
-        "mean": estimate.mean,
-        "se": estimate.se,
-        "low": estimate.low,
-        "high": estimate.high,
-    }
-
-
-def _differences(by_budget: dict[Budget, list[Outcome]]) -> list[dict[str, Any]]:
-    """Paired change of accuracy from each budget to the next."""
+def _points(run: Run, by_budget: dict[Budget, list[Outcome]]) -> list[dict[str, Any]]:
+    plan = run.manifest["plan"]
+    expected = len(plan["problems"]) * plan["samples"]
+    no_think = next((by_budget[b] for b in NO_THINKING if b in by_budget), [])
+    edges = bands(by_budget)
     rows = []
-    for low, high in pairwise(by_budget):
-        estimate = paired_difference(_correct(by_budget[low]), _correct(by_budget[high]))
-        if estimate is not None:
-            rows.append({"from": low, "to": high, **_interval(estimate)})
+    for budget, replies in by_budget.items():
+        low, high = edges[budget]
+        rows.append(
+            {
+                **point(budget, replies, no_think, expected),
+                "band_low": low,
+                "band_high": high,
+                "calibration": calibration(replies),
+                "entropy": entropy(budget, replies, run.entropy),
+            }
+        )
     return rows
 
 
-def _breakdown(found: Sequence[Outcome], budgets: Sequence[Budget], field: str) -> list[dict[str, Any]]:
-    """Accuracy, and accuracy of the cut, for each group and budget; empty when no problem has the field."""
-    groups = {getattr(o, field) for o in found} - {None}
-    rows = []
-    for group in sorted(groups, key=lambda value: (isinstance(value, str), value)):
-        members = [o for o in found if getattr(o, field) == group]
-        for budget in budgets:
-            replies = [o for o in members if o.budget == budget]
-            cut = [o for o in replies if o.cut]
-            rows.append(
-                {
-                    field: group,
-                    "budget": budget,
-                    **_accuracy(replies),
-                    "chance": _chance(replies),
-                    "cut_n": len(cut),
-                    **{f"cut_{name}": value for name, value in _accuracy(cut).items() if name != "n"},
-                }
-            )
-    return rows
+def totals(run: Run) -> dict[str, Any]:
+    """The account of the run: replies by kind, tokens, attempts, time, cost (null without prices).
 
-
-def _cut_shares(found: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Accuracy of cut replies by subject and by quarter of the thinking done, pooled over budgets.
-
-    Replies whose natural length is not known are left out. Subject None is all subjects together.
+    thinking_tokens: decoded while thinking, once for a trace whatever is forked from it. seconds: summed over
+    requests, which overlap; wall_seconds: of the sweeps.
     """
-    cut = [
-        (o, min(3, 4 * o.budget // o.natural_tokens))
-        for o in found
-        if o.cut and o.natural_tokens and isinstance(o.budget, int)
-    ]
-    subjects: list[str | None] = [*sorted({o.subject for o, _ in cut if o.subject is not None}), None]
-    rows = []
-    for subject in subjects:
-        for quarter, label in enumerate(QUARTERS):
-            replies = [o for o, q in cut if q == quarter and subject in (None, o.subject)]
-            if replies:
-                row = {
-                    "subject": subject,
-                    "thinking_done": label,
-                    **_accuracy(replies),
-                    "chance": _chance(replies),
-                }
-                rows.append(row)
-    return rows
-
-
-def _totals(records: Iterable[Record]) -> dict[str, Any]:
-    """Replies drawn and tokens decoded for them, by kind; prompts (prefill) are not counted."""
-    replies: Counter[str] = Counter()
-    tokens: Counter[str] = Counter()
-    for record in records:
-        replies[record.kind] += 1
-        tokens[record.kind] += record.generated_tokens
     return {
-        "replies": dict(sorted(replies.items())),
-        "generated_tokens": dict(sorted(tokens.items())),
-        "all_generated_tokens": tokens.total(),
+        **account.totals(run.tally, account.read_account(run.directory)),
+        "thinking_tokens": sum(r.thinking_tokens or 0 for r in run.replies if r.kind in ("trace", "direct")),
+        "seconds": sum(r.seconds for r in run.replies),
     }
 
 
-def _failed(
-    failures: Iterable[Failure], plan: dict[str, Any], found: Sequence[Outcome], budgets: Sequence[Budget]
-) -> dict[str, Any]:
+def _failed(run: Run, found: Sequence[Outcome]) -> dict[str, Any]:
     """Requests the server refused, and problems that lack a reply at some budget."""
+    plan = run.manifest["plan"]
     have = Counter(o.problem for o in found)
-    wanted = plan["samples"] * len(budgets)
+    wanted = plan["samples"] * len(run.budgets)
     return {
         "requests": [
-            {"problem": f.problem, "sample": f.sample, "budget": f.budget, "error": f.error} for f in failures
+            {"problem": f.problem, "sample": f.sample, "budget": f.budget, "error": f.error}
+            for f in run.failures
         ],
         "incomplete_problems": [problem for problem in plan["problems"] if have[problem] < wanted],
     }

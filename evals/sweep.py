@@ -3,20 +3,25 @@
 Forked mode draws one uncut trace for each problem and sample and answers every smaller budget from its
 prefixes; the law of the first b tokens does not depend on where a run is stopped later, so each point is
 an unbiased estimate of the accuracy at that budget, and the points are paired. Direct mode asks the
-server for every budget.
+server for every budget. A crosscheck draws a random share of a forked run's points both ways.
 """
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import product
+from typing import Any
 
-from clients import APIError, AsyncClient
+from clients import APIError
+from evals.account import Session, read_account, totals
 from evals.budgets import Budget, sort_budgets
-from evals.endpoint import Endpoint, describe
+from evals.crosscheck import is_crosschecked
+from evals.dialects import Dialect, choose
+from evals.endpoint import Endpoint
+from evals.endpoints import Endpoints
 from evals.problems import Problem, load
 from evals.progress import Progress
 from evals.records import Failure, Kind, Record, problem_hash
@@ -31,126 +36,153 @@ _REFUSALS = (400, 413, 422)
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """How a sweep ended: replies drawn now, tokens generated for them, and requests the server refused."""
+    """How a sweep ended.
+
+    replies, generated_tokens: drawn now. failures: requests the server refused. over_budget: replies drawn
+    now that thought longer than asked. account: of the whole run, see `evals.account.totals`.
+    """
 
     replies: int
     generated_tokens: int
     failures: list[Failure]
+    over_budget: int
+    account: dict[str, Any]
 
 
-def run_sweep(settings: SweepSettings, base_url: str, model: str | None = None) -> SweepResult:
+def run_sweep(
+    settings: SweepSettings,
+    base_urls: str | Sequence[str],
+    model: str | None = None,
+    api_key: str | None = None,
+) -> SweepResult:
     """Draw every reply of a sweep that its store lacks yet.
 
-    base_url: the server's root; model: a served name, None for the first. A run directory that exists is
-    resumed. Raises ValueError for settings that do not fit the store or the server,
-    `evals.store.StoreBusyError` while another sweep writes it, clients.APIError or httpx.TransportError
-    when the server fails; the store stays resumable.
+    base_urls: root of a server, or of several with the same model; model: a served name, None for the first.
+    A run directory that exists is resumed. Raises ValueError for settings that do not fit the store or the
+    servers, `evals.store.StoreBusyError` while another sweep writes it, clients.APIError or httpx.HTTPError
+    when a server fails and goes on failing; the store stays resumable.
     """
-    return asyncio.run(_run(settings, base_url, model))
+    urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
+    return asyncio.run(_run(settings, urls, model, api_key))
 
 
-async def _run(settings: SweepSettings, base_url: str, model: str | None) -> SweepResult:
-    problems = load(settings.problems, limit=settings.limit)
-    async with AsyncClient(base_url, timeout=3600) as client:
-        endpoint = await describe(base_url, client, model)
-        _check_endpoint(endpoint, settings, base_url)
-        stored = {
-            "problems": settings.problems,
-            "model": endpoint.model,
-            "max_model_len": endpoint.max_model_len,
-            "mode": settings.mode,
-            "thinking_format": endpoint.thinking_settings(),
-            "sampling": settings.sampling(),
-        }
+def load_problems(settings: SweepSettings) -> list[Problem]:
+    """The problems of a sweep, in its order."""
+    problems: list[Problem] = []
+    for name in settings.problem_sets:
+        problems += load(name, limit=settings.limit)
+    return problems
+
+
+async def _run(
+    settings: SweepSettings, base_urls: Sequence[str], model: str | None, api_key: str | None
+) -> SweepResult:
+    problems = load_problems(settings)
+    async with Endpoints.open(base_urls, model, api_key, settings.retries) as endpoints:
+        endpoint = endpoints.described
+        dialect = dialect_of(settings, endpoint, base_urls[0])
         plan = {
             "budgets": sort_budgets(settings.budgets),
             "samples": settings.samples,
             "problems": {problem.id: problem_hash(problem) for problem in problems},
+            "crosscheck": settings.crosscheck,
+            "confidence": settings.confidence,
         }
         versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
-        with Store.open(settings.out, stored, plan, versions) as store:
-            sweep = _Sweep(Sampler(client, endpoint, settings), endpoint, settings, store)
-            return await sweep.run(problems)
+        with Store.open(settings.out, settings.stored(endpoint, dialect), plan, versions) as store:
+            sampler = Sampler(endpoints, dialect, settings)
+            return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
 
-def _check_endpoint(endpoint: Endpoint, settings: SweepSettings, base_url: str) -> None:
+def dialect_of(settings: SweepSettings, endpoint: Endpoint, base_url: str) -> Dialect:
+    """The dialect of a sweep, once it is sure that it can ask for all that is wanted.
+
+    Raises ValueError naming the setting that does not fit the server.
+    """
     if settings.mode == "forked" and endpoint.thinking is None:
         raise ValueError(
             f"mode: {base_url} has no /v1/thinking/format, so traces cannot be cut as it would cut them; "
             "measure it with --mode direct"
         )
+    dialect = choose(settings.dialect, base_url, endpoint.thinking is not None)
+    sampling = settings.sampling
+    dialect.check(settings.budgets, (sampling.thinking, sampling.no_thinking))
+    return dialect
 
 
 class _Sweep:
-    def __init__(self, sampler: Sampler, endpoint: Endpoint, settings: SweepSettings, store: Store) -> None:
-        self._sampler = sampler
-        self._endpoint = endpoint
-        self._settings = settings
-        self._store = store
+    def __init__(self, sampler: Sampler, endpoints: Endpoints, settings: SweepSettings, store: Store) -> None:
+        self.sampler = sampler
+        self.endpoints = endpoints
+        self.settings = settings
+        self.store = store
+        self._session = Session(settings.out, settings.prices)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._replies = self._tokens = 0
+        self._replies = self._tokens = self._over_budget = 0
         self._failures: list[Failure] = []
 
     async def run(self, problems: list[Problem]) -> SweepResult:
-        units = list(product(problems, range(self._settings.samples)))
+        units = list(product(problems, range(self.settings.samples)))
         pending = [unit for unit in units if not self._complete(*unit)]
         queue = iter(pending)
-        with Progress(len(units), len(units) - len(pending)) as progress:
-            # As many workers as slots: the forks of a trace wait behind at most the other workers'
-            # requests, so they are sent while its prefix is in the server's cache.
-            try:
+        try:
+            with Progress(len(units), len(units) - len(pending), self.endpoints) as progress:
+                # As many workers as slots: the forks of a trace wait behind at most the other workers'
+                # requests, so they are sent while its prefix is in the server's cache.
                 async with asyncio.TaskGroup() as workers:
-                    for _ in range(min(self._settings.concurrency, len(pending))):
+                    for _ in range(min(self.settings.concurrency, len(pending))):
                         workers.create_task(self._work(queue, progress))
-            except ExceptionGroup as group:
-                raise _first_error(group) from group
-        return SweepResult(self._replies, self._tokens, self._failures)
+        except ExceptionGroup as group:
+            raise _first_error(group) from group
+        finally:
+            self._session.write()
+        account = totals(self.store.tally, read_account(self.settings.out))
+        return SweepResult(self._replies, self._tokens, self._failures, self._over_budget, account)
 
     async def _work(self, queue: Iterator[tuple[Problem, int]], progress: Progress) -> None:
         for problem, sample in queue:
-            async with asyncio.TaskGroup() as replies:
-                if self._settings.mode == "direct":
-                    for budget in self._settings.budgets:
-                        replies.create_task(self._chat("direct", problem, sample, budget, progress))
-                else:
-                    if 0 in self._settings.budgets:
-                        replies.create_task(self._chat("no_think", problem, sample, 0, progress))
-                    if any(budget != 0 for budget in self._settings.budgets):
-                        replies.create_task(self._trace_and_forks(problem, sample, progress))
-            progress.unit()
+            unit = _Unit(self, problem, sample, progress)
+            await unit.draw()
+            progress.unit(unit.tokens)
 
-    async def _trace_and_forks(self, problem: Problem, sample: int, progress: Progress) -> None:
-        trace = await self._chat("trace", problem, sample, "max", progress)
-        if trace is None:
-            return
-        async with asyncio.TaskGroup() as forks:
-            for budget, cut in self._cuts(trace):
-                forks.create_task(self._fork(problem, trace, budget, cut, progress))
+    def _complete(self, problem: Problem, sample: int) -> bool:
+        """Whether the store holds every reply of a problem and sample."""
+        settings, key = self.settings, self.sampler.key
+        wanted: list[tuple[str, bool]] = []
+        for budget in settings.budgets:
+            if settings.mode == "direct":
+                wanted.append((key("direct", problem, sample, budget), True))
+            elif budget == 0:
+                wanted.append((key("no_think", problem, sample, 0), True))
+            elif is_crosschecked(settings.crosscheck, settings.seed, problem.id, sample, budget):
+                wanted.append((key("direct", problem, sample, budget), False))
+        if settings.mode == "forked" and any(budget != 0 for budget in settings.budgets):
+            trace_key = key("trace", problem, sample, "max")
+            trace = self.store.entry(trace_key)
+            if trace is None:
+                return False
+            wanted.append((trace_key, True))
+            for budget in settings.budgets:
+                if isinstance(budget, int) and 0 < budget < (trace.thinking_tokens or 0):
+                    wanted.append((key("fork", problem, sample, budget), True))
+        if not all(reply in self.store for reply, _ in wanted):
+            return False
+        return not settings.confidence or all(
+            self.sampler.confidence_key(reply) in self.store or not self.store.read(reply).answer.strip()
+            for reply, rated in wanted
+            if rated
+        )
 
-    async def _chat(
-        self, kind: Kind, problem: Problem, sample: int, budget: Budget, progress: Progress
-    ) -> Record | None:
-        key = self._sampler.key(kind, problem, sample, budget)
-        if key not in self._store.records:
-            draw = partial(self._sampler.chat, kind, problem, sample, budget)
-            await self._store_reply(draw, key, problem, sample, budget, progress)
-        return self._store.records.get(key)
-
-    async def _fork(self, problem: Problem, trace: Record, budget: int, cut: Cut, progress: Progress) -> None:
-        key = self._sampler.key("fork", problem, trace.sample, budget)
-        if key not in self._store.records:
-            draw = partial(self._sampler.fork, problem, trace, budget, cut)
-            await self._store_reply(draw, key, problem, trace.sample, budget, progress)
-
-    async def _store_reply(
+    async def draw(
         self,
-        draw: Callable[[], Awaitable[Record]],
         key: str,
+        draw: Callable[[], Awaitable[Record]],
         problem: Problem,
         sample: int,
         budget: Budget,
         progress: Progress,
-    ) -> None:
+    ) -> Record | None:
+        """Draw and store a reply; None if the server refuses it."""
         async with self._slots:
             try:
                 record = await draw()
@@ -158,40 +190,107 @@ class _Sweep:
                 if error.status not in _REFUSALS:
                     raise
                 failure = Failure(key, problem.id, sample, budget, str(error))
-                self._store.add_failure(failure)
+                self.store.add_failure(failure)
                 self._failures.append(failure)
-                return
-        self._store.add(record)
+                return None
+        self.store.add(record)
         self._replies += 1
         self._tokens += record.generated_tokens
+        if isinstance(budget, int) and (record.thinking_tokens or 0) > budget:
+            self._over_budget += 1
+        self._session.note(self._replies, self._tokens, self.endpoints.retried)
         progress.reply(record.generated_tokens)
+        return record
+
+
+class _Unit:
+    """All replies of one problem and sample. tokens: generated for it now."""
+
+    def __init__(self, sweep: _Sweep, problem: Problem, sample: int, progress: Progress) -> None:
+        self.tokens = 0
+        self._sweep = sweep
+        self._problem = problem
+        self._sample = sample
+        self._progress = progress
+        self._settings = sweep.settings
+        self._sampler = sweep.sampler
+        self._store = sweep.store
+
+    async def draw(self) -> None:
+        """Draw what the store lacks."""
+        budgets = self._settings.budgets
+        async with asyncio.TaskGroup() as replies:
+            if self._settings.mode == "direct":
+                for budget in budgets:
+                    replies.create_task(self._direct(budget))
+                return
+            if 0 in budgets:
+                replies.create_task(self._chat("no_think", 0))
+            if any(budget != 0 for budget in budgets):
+                replies.create_task(self._trace_and_forks())
+
+    async def _direct(self, budget: Budget) -> None:
+        record = await self._chat("direct", budget)
+        if record is not None and isinstance(budget, int) and budget > 0 and record.stop_cause is not None:
+            self._progress.points(1, record.stop_cause == "budget")
+
+    async def _trace_and_forks(self) -> None:
+        settings = self._settings
+        trace = await self._chat("trace", "max", rated=False)
+        async with asyncio.TaskGroup() as forks:
+            # After the trace, so that the same prompts are in the server's cache and forks come first.
+            if trace is not None:
+                cuts = self._cuts(trace)
+                for budget, cut in cuts:
+                    forks.create_task(self._fork(trace, budget, cut))
+                limits = sum(isinstance(budget, int) and budget > 0 for budget in settings.budgets)
+                self._progress.points(limits, len(cuts))
+                forks.create_task(self._rate(trace))
+            for asked in settings.budgets:
+                if is_crosschecked(settings.crosscheck, settings.seed, self._problem.id, self._sample, asked):
+                    forks.create_task(self._chat("direct", asked, rated=False))
 
     def _cuts(self, trace: Record) -> list[tuple[int, Cut]]:
         """The budgets that cut a trace, and where."""
-        assert self._endpoint.thinking is not None
+        format = self._sweep.endpoints.described.thinking
+        assert format is not None
         assert trace.token_ids is not None
         cuts = []
-        ended = trace.finish_reason == "stop"
         for budget in self._settings.budgets:
             if isinstance(budget, int) and budget != 0:
-                cut = cut_at(trace.token_ids, budget, self._endpoint.thinking, ended)
+                cut = cut_at(trace.token_ids, budget, format, trace.finish_reason == "stop")
                 if cut is not None:
                     cuts.append((budget, cut))
         return cuts
 
-    def _complete(self, problem: Problem, sample: int) -> bool:
-        """Whether the store holds every reply of a problem and sample."""
-        records, key = self._store.records, self._sampler.key
-        if self._settings.mode == "direct":
-            return all(key("direct", problem, sample, budget) in records for budget in self._settings.budgets)
-        if 0 in self._settings.budgets and key("no_think", problem, sample, 0) not in records:
-            return False
-        if all(budget == 0 for budget in self._settings.budgets):
-            return True
-        trace = records.get(key("trace", problem, sample, "max"))
-        return trace is not None and all(
-            key("fork", problem, sample, budget) in records for budget, _ in self._cuts(trace)
-        )
+    async def _chat(self, kind: Kind, budget: Budget, rated: bool = True) -> Record | None:
+        key = self._sampler.key(kind, self._problem, self._sample, budget)
+        draw = partial(self._sampler.chat, kind, self._problem, self._sample, budget)
+        record = await self._stored(key, draw, budget)
+        if record is not None and rated:
+            await self._rate(record)
+        return record
+
+    async def _fork(self, trace: Record, budget: int, cut: Cut) -> None:
+        key = self._sampler.key("fork", self._problem, self._sample, budget)
+        draw = partial(self._sampler.fork, self._problem, trace, budget, cut)
+        record = await self._stored(key, draw, budget)
+        if record is not None:
+            await self._rate(record)
+
+    async def _rate(self, record: Record) -> None:
+        """Ask how sure the model is of a reply, if that is wanted and there is an answer."""
+        if self._settings.confidence and record.answer.strip():
+            draw = partial(self._sampler.confidence, self._problem, record)
+            await self._stored(self._sampler.confidence_key(record.key), draw, record.budget)
+
+    async def _stored(self, key: str, draw: Callable[[], Awaitable[Record]], budget: Budget) -> Record | None:
+        """The reply with a key: from the store, or drawn into it; None if the server refuses it."""
+        if key in self._store:
+            return self._store.read(key)
+        record = await self._sweep.draw(key, draw, self._problem, self._sample, budget, self._progress)
+        self.tokens += record.generated_tokens if record is not None else 0
+        return record
 
 
 def _first_error(group: ExceptionGroup) -> Exception:

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from evals.budgets import Budget, parse_budgets
 from evals.outcomes import Outcome, outcomes
+from evals.presets import sampling
+from evals.replies import read_run
 from evals.settings import Mode, SweepSettings
-from evals.statistics import Estimate, paired_difference
-from evals.store import read_records
+from evals.stats import Estimate, paired_difference
 from evals.summary import summarise
 from evals.sweep import run_sweep
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=400)
     parser.add_argument("--budgets", default="12,24,36,48,60,72,84,96", help="an even grid by default")
     parser.add_argument("--max-tokens", type=int)
-    parser.add_argument("--temperature", type=float, default=0.0)
+    parser.add_argument("--sampling", default="greedy", help="a preset of evals.presets")
     parser.add_argument("--base-url", help="a running server; without it one is started")
     parser.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
     parser.add_argument("--out", type=Path, required=True, help="folder of the two run directories")
@@ -50,13 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 limit=options.limit,
                 mode=mode,
                 max_tokens=options.max_tokens,
-                temperature=options.temperature,
+                sampling=sampling(options.sampling),
             )
             run_sweep(settings, base_url, model)
-            records, _ = read_records(out)
-            found[mode] = {
-                (o.problem, o.budget): o for o in outcomes(records, budgets, settings.temperature == 0)
-            }
+            found[mode] = {(o.problem, o.budget): o for o in outcomes(read_run(out))}
             tokens[mode] = summarise(out)["totals"]["all_generated_tokens"]
     agree = True
     print(f"{'budget':>8}  {'forked':>7}  {'direct':>7}  {'difference (points)':>22}  graded alike")

@@ -1,13 +1,21 @@
 """`thinkdial eval sweep`: draw the replies of a budget curve, then report."""
 
 import argparse
+import os
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evals.budgets import Budget, parse_budgets
 from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
 from evals.commands.report import write
+
+if TYPE_CHECKING:
+    from evals.settings import Logprobs, SweepSettings
+    from evals.sweep import SweepResult
+
+DEFAULT_KEY = "OPENAI_API_KEY"
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -18,37 +26,106 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         description="Draw the replies of a budget curve into a run directory, then write its report. "
         "Run the same command again to resume; add budgets, samples or problems the same way.",
     )
-    parser.add_argument(
-        "--problems", required=True, help="thinkmath, or a JSONL file of {id, problem, answer}"
+    _add_asked(parser)
+    _add_server(parser)
+    _add_sampling(parser)
+    _add_account(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_asked(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is asked")
+    group.add_argument(
+        "--problems",
+        required=True,
+        nargs="+",
+        metavar="SET",
+        help="problem sets: names, or JSONL files of {id, problem, answer}",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems")
-    parser.add_argument(
+    group.add_argument("--limit", type=int, metavar="N", help="the first N problems of each set")
+    group.add_argument("--prompt", metavar="PRESET", help="how problems are asked (each set's own way)")
+    group.add_argument(
         "--budgets",
         type=_budgets,
         required=True,
-        help="thinking tokens, comma-separated; 0: thinking off, max: no limit",
+        help="comma-separated: thinking tokens (0: thinking off, max: no limit); or effort levels; or off,on",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
-    parser.add_argument(
-        "--samples", type=int, default=1, metavar="N", help="replies a problem and budget (1)"
-    )
-    parser.add_argument(
+    group.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
+    group.add_argument("--samples", type=int, default=1, metavar="N", help="replies a problem and budget (1)")
+    group.add_argument(
         "--mode",
         choices=("forked", "direct"),
         default="forked",
         help="forked: cut one trace at every budget (default); direct: ask the server for each budget",
     )
-    parser.add_argument("--base-url", metavar="URL", help="a running server; without it one is started")
-    parser.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
-    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default)")
-    parser.add_argument("--top-p", type=float, default=1.0, metavar="P", help="nucleus sampling (1: off)")
-    parser.add_argument("--top-k", type=int, default=0, metavar="K", help="most likely tokens kept (0: off)")
-    parser.add_argument(
+    group.add_argument(
+        "--crosscheck",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --mode forked: draw a random share of the points directly too (0: none)",
+    )
+    group.add_argument(
+        "--ask-confidence", action="store_true", help="after each reply ask how sure the model is of it"
+    )
+    group.add_argument(
+        "--logprobs",
+        default="auto",
+        metavar="off|0|K",
+        help="store the log probability of each token, and of K alternatives as entropy (0 on our servers, "
+        "else off)",
+    )
+
+
+def _add_server(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who is asked")
+    group.add_argument(
+        "--base-url",
+        action="append",
+        metavar="URL",
+        help="a running server; several share the work; without it one is started",
+    )
+    group.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
+    group.add_argument(
+        "--dialect",
+        default="auto",
+        metavar="NAME",
+        help="how budgets are asked for: auto (default), thinkdial, vllm, sglang, llamacpp, openai, "
+        "openrouter, dashscope",
+    )
+    group.add_argument(
+        "--api-key-env",
+        metavar="NAME",
+        help=f"environment variable with the server's key ({DEFAULT_KEY}, if it is set)",
+    )
+    group.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests in flight (16)")
+    group.add_argument(
+        "--retries", type=int, default=5, metavar="N", help="further attempts at a request that failed (5)"
+    )
+
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how replies are sampled")
+    group.add_argument(
+        "--sampling",
+        default="qwen3",
+        metavar="PRESET",
+        help="qwen3 (the Qwen3 report's values, default), greedy, qwq, deepseek-r1, or server (its defaults)",
+    )
+    group.add_argument("--temperature", type=float, metavar="T", help="in place of the preset's; 0 is greedy")
+    group.add_argument("--top-p", type=float, metavar="P", help="in place of the preset's; 1: off")
+    group.add_argument("--top-k", type=int, metavar="K", help="in place of the preset's; 0: off")
+    group.add_argument("--presence-penalty", type=float, metavar="X", help="in place of the preset's; 0: off")
+    group.add_argument(
         "--max-tokens", type=int, metavar="N", help="most tokens of a reply (what the context holds)"
     )
-    parser.add_argument("--concurrency", type=int, default=16, metavar="N", help="requests in flight (16)")
-    parser.add_argument("--seed", type=int, default=0, help="of sampling (0)")
-    parser.set_defaults(run=run)
+    group.add_argument("--seed", type=int, default=0, help="of sampling (0)")
+
+
+def _add_account(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what it costs")
+    group.add_argument("--price-in", type=float, metavar="USD", help="of a million prompt tokens")
+    group.add_argument("--price-out", type=float, metavar="USD", help="of a million generated tokens")
 
 
 def _budgets(text: str) -> list[Budget]:
@@ -65,33 +142,24 @@ def run(options: argparse.Namespace) -> int:
     import httpx
 
     from clients import APIError
-    from evals.settings import SweepSettings
-    from evals.sweep import run_sweep
+    from evals.sweep import SweepResult, run_sweep
 
     again = shlex.join(["thinkdial", "eval", *options.arguments])
     try:
-        settings = SweepSettings(
-            problems=options.problems,
-            out=options.out,
-            budgets=tuple(options.budgets),
-            limit=options.limit,
-            samples=options.samples,
-            mode=options.mode,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            top_k=options.top_k,
-            max_tokens=options.max_tokens,
-            seed=options.seed,
-            concurrency=options.concurrency,
-        )
+        settings = _settings(options)
+        key = _api_key(options.api_key_env)
+
+        def draw(base_urls: list[str], model: str | None) -> SweepResult:
+            return run_sweep(settings, base_urls, model, key)
+
         if options.base_url is None:
             from serve.launch import start_server
 
             print("starting the server ...", file=sys.stderr)
             with start_server(options.model) as server:
-                result = run_sweep(settings, server.base_url, server.model)
+                result = draw([server.base_url], server.model)
         else:
-            result = run_sweep(settings, options.base_url, options.model)
+            result = draw(options.base_url, options.model)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except RuntimeError as error:
@@ -102,4 +170,80 @@ def run(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was drawn is stored. Resume with:\n  {again}", file=sys.stderr)
         return INTERRUPTED
+    _print_account(result)
     return write(settings.out, failed=bool(result.failures))
+
+
+def _settings(options: argparse.Namespace) -> "SweepSettings":
+    """The settings of the command line. Raises ValueError naming the one that is wrong."""
+    from evals.account import Prices
+    from evals.presets import sampling
+    from evals.settings import SweepSettings
+
+    prices = None
+    if options.price_in is not None or options.price_out is not None:
+        prices = Prices(options.price_in or 0.0, options.price_out or 0.0)
+    return SweepSettings(
+        problems=tuple(options.problems),
+        out=options.out,
+        budgets=tuple(options.budgets),
+        limit=options.limit,
+        prompt=options.prompt,
+        samples=options.samples,
+        mode=options.mode,
+        sampling=sampling(
+            options.sampling,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            top_k=options.top_k,
+            presence_penalty=options.presence_penalty,
+        ),
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+        concurrency=options.concurrency,
+        dialect=options.dialect,
+        logprobs=_logprobs(options.logprobs),
+        confidence=options.ask_confidence,
+        crosscheck=options.crosscheck,
+        retries=options.retries,
+        prices=prices,
+    )
+
+
+def _logprobs(text: str) -> "Logprobs":
+    if text == "auto":
+        return "auto"
+    if text == "off":
+        return "off"
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError(
+            f"logprobs: {text!r} is not a number of alternatives; give off, 0 or a number up to 20"
+        )
+    return int(text)
+
+
+def _api_key(name: str | None) -> str | None:
+    """The key in the environment variable `name`, or in the usual one. ValueError if `name` is not set."""
+    if name is not None and not os.environ.get(name):
+        raise ValueError(f"api_key_env: {name!r} is not set; put the server's key into that variable")
+    return os.environ.get(name or DEFAULT_KEY)
+
+
+def _print_account(result: "SweepResult") -> None:
+    account = result.account
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in account["generated_tokens"].items())
+    line = (
+        f"account: {account['prompt_tokens']:,} prompt tokens, "
+        f"{account['all_generated_tokens']:,} generated ({kinds}), {account['wall_seconds']:.1f} s"
+    )
+    if account["tokens_per_second"] is not None:
+        line += f", {account['tokens_per_second']:.0f} generated tokens/s"
+    if account["cost"] is not None:
+        line += f", {account['cost']['total']:.4f} {account['cost']['currency']}"
+    print(line, file=sys.stderr)
+    if result.over_budget:
+        print(
+            f"{result.over_budget} of {result.replies} replies thought longer than their budget; see asked "
+            "against used in the report",
+            file=sys.stderr,
+        )

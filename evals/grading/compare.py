@@ -158,7 +158,7 @@ class Comparison:
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            if len(pair.args) != 2 or scalar.kind not in ("divide", "decimal"):
+            if len(pair.args) != 2 or scalar.kind not in ("divide", "decimal") or _clock(pair):
                 return False
             return self.scalars(node("divide", *pair.args), scalar)
         if self.ordered(first.args, second.args):

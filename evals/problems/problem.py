@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem as it is asked, and the answer it is graded against.
+    """A problem as it is posed, and the answer it is graded against.
 
     `chance` is the accuracy of the best constant guess on problems of this kind, in [0, 1], where known.
-    `set` is the name of the problem set, "" for a file.
+    `set` is the name of the problem set: of a file, its name without the ending. `id` begins with it.
     """
 
     id: str

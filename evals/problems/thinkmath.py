@@ -10,12 +10,14 @@ decides by hash which of the two it belongs to.
 """
 
 import hashlib
+import itertools
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from evals.problems.problem import Problem
+from evals.problems.selector import Selector
 
 Split = Literal["train", "test"]
 LEVELS = (1, 2, 3, 4, 5)
@@ -27,6 +29,8 @@ VOTES = {3: ((3, 1),), 4: ((3, 2),), 5: ((5, 2), (3, 3))}
 """(machines, steps of each) of `majority`, by level."""
 DIVISORS = (4, 7, 9)
 NAMES = ("Ada", "Ben", "Eva", "Ian", "Lea", "Max", "Mia", "Noa", "Sam", "Tom")
+HELD_OUT = 500
+"""Held-out problems where no limit is given."""
 TEST_SHARE = 8
 """One canonical problem in this many is held out."""
 
@@ -81,6 +85,7 @@ def draw(rng: random.Random, split: Split, level: int, family: str | None = None
         level=level,
         subject=name,
         chance=draft.chance,
+        set="thinkmath",
     )
     return Item(problem, draft.canonical, draft.trace)
 
@@ -103,16 +108,37 @@ def stream(split: Split, seed: int) -> Iterator[Item]:
             yield draw(rng, split, level)
 
 
-def held_out(limit: int, seed: int = 0) -> list[Problem]:
-    """The first `limit` held-out problems, levels in turn, no two with the same text."""
-    problems: dict[str, Problem] = {}
+def held_out(limit: int | None, seed: int = 0, selector: Selector | None = None) -> list[Problem]:
+    """The first `limit` held-out problems that are selected, levels in turn, no two with the same text.
+
+    limit None is those selected of the first HELD_OUT. Raises ValueError when no problem can be selected.
+    """
+    selector = selector or Selector("thinkmath")
+    kinds = [(level, family) for level in selector.levels(LEVELS) for family in families_at(level)]
+    if "id" in selector.filters and limit is not None:
+        raise ValueError(
+            "problems: thinkmath is endless, so a filter by id takes no limit; give one of the two"
+        )
+    if not selector.subjects({family for _, family in kinds}):
+        families = {level: sorted(families_at(level)) for level in LEVELS}
+        raise ValueError(f"problems: {selector} selects nothing; thinkmath has, by level, {families}")
+    problems = itertools.islice(_distinct(seed), HELD_OUT if limit is None else None)
+    selected = list(itertools.islice(filter(selector.matches, problems), limit))
+    if not selected:
+        raise ValueError(
+            f"problems: {selector} selects none of the first {HELD_OUT}; give a limit to look on"
+        )
+    return selected
+
+
+def _distinct(seed: int) -> Iterator[Problem]:
+    """Endless held-out problems, levels in turn, each text once."""
+    seen: set[str] = set()
     for item in stream("test", seed):
-        wanted = LEVELS[len(problems) % len(LEVELS)]
-        if item.problem.level == wanted:
-            problems.setdefault(item.problem.id, item.problem)
-        if len(problems) == limit:
-            break
-    return list(problems.values())
+        wanted = LEVELS[len(seen) % len(LEVELS)]
+        if item.problem.level == wanted and item.problem.id not in seen:
+            seen.add(item.problem.id)
+            yield item.problem
 
 
 def _apply(value: int, step: Step) -> int:

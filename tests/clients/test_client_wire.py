@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, wire
+from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, wire
 from clients.display import CutMarker
 
 STOP_TEXT = "Considering the limited time by the user, I have to give the solution now.\n"
@@ -221,3 +221,55 @@ def test_cut_marker_holds_nothing_back_without_a_stop_text() -> None:
     marker = CutMarker("")
     assert marker.feed("Cons") == "Cons"
     assert marker.end() == ("", "")
+
+
+def test_logprobs_are_asked_as_each_route_wants_it() -> None:
+    assert wire.chat_body("hi", {"logprobs": 3}, "m", stream=False) | {"messages": 0} == {
+        "messages": 0,
+        "model": "m",
+        "logprobs": True,
+        "top_logprobs": 3,
+    }
+    assert wire.completion_body([1], {"logprobs": 0}, "m") == {"prompt": [1], "model": "m", "logprobs": 0}
+    assert "logprobs" not in wire.chat_body("hi", {}, "m", stream=False)
+
+
+def test_logprobs_of_both_routes() -> None:
+    one = {"token": "a", "logprob": -0.5, "top_logprobs": [{"token": "a", "logprob": -0.5}]}
+    two = {"token": "b", "logprob": -9999.0, "top_logprobs": []}
+    three = {"token": "c", "logprob": -2.0, "top_logprobs": [{"token": "d", "logprob": -1.0}, one]}
+    expected = [
+        TokenLogprob("a", -0.5, (("a", -0.5),)),
+        TokenLogprob("b", None),
+        TokenLogprob("c", -2.0, (("a", -0.5), ("d", -1.0))),
+    ]
+    chat = {"choices": [{"index": 0, "message": {}, "logprobs": {"content": [one, two, three]}}]}
+    columns = {
+        "tokens": ["a", "b", "c"],
+        "token_logprobs": [-0.5, None, -2.0],
+        "top_logprobs": [{"a": -0.5}, None, {"d": -1.0, "a": -0.5, "e": -9999.0}],
+    }
+    completion = {"choices": [{"index": 0, "text": "abc", "logprobs": columns}]}
+    for payload in (chat, completion):
+        assert wire.parse_reply(payload).choices[0].logprobs == expected
+    assembler = wire.StreamAssembler()
+    for entry in (one, two, three):
+        list(
+            assembler.feed(
+                {"choices": [{"index": 0, "delta": {"content": "x"}, "logprobs": {"content": [entry]}}]}
+            )
+        )
+    assert assembler.reply().choices[0].logprobs == expected
+    assert wire.parse_reply({"choices": [{"index": 0, "message": {}}]}).choices[0].logprobs is None
+
+
+def test_retry_after() -> None:
+    assert wire.parse_retry_after("7") == 7.0
+    assert wire.parse_retry_after("0.5") == 0.5
+    assert wire.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    later = wire.parse_retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
+    assert later is not None
+    assert later > 1e9
+    assert wire.parse_retry_after("soon") is None
+    assert wire.parse_retry_after(None) is None
+    assert wire.parse_error(429, b"slow down", 3.0).retry_after == 3.0

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from clients import AsyncClient
+from evals.presets import GREEDY
 from evals.problems import load
 from evals.settings import SweepSettings
 from evals.summary import summarise
@@ -18,7 +19,9 @@ LIMIT = 200
 def summary(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = tmp_path_factory.mktemp("curve")
     run_sweep(
-        SweepSettings("thinkmath", out, budgets=(0, 8, 16, 24, 32, 40, 48, 64, 96, "max"), limit=LIMIT),
+        SweepSettings(
+            "thinkmath", out, budgets=(0, 8, 16, 24, 32, 40, 48, 64, 96, "max"), limit=LIMIT, sampling=GREEDY
+        ),
         server.base_url,
         server.model,
     )

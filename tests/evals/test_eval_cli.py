@@ -42,7 +42,16 @@ def test_wrong_usage(options: list[str], message: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--samples", "2"], "samples: 2 at temperature 0"),
+        (["--samples", "2", "--sampling", "greedy"], "samples: 2 at temperature 0"),
+        (["--samples", "2", "--temperature", "0"], "samples: 2 at temperature 0"),
+        (["--sampling", "warm"], "sampling: 'warm' is no preset; give one of qwen3, greedy"),
+        (["--crosscheck", "2"], "crosscheck: 2.0 is no share"),
+        (["--crosscheck", "0.1", "--mode", "direct"], "crosscheck: 0.1 of a direct run"),
+        (["--logprobs", "all"], "logprobs: 'all' is not a number of alternatives"),
+        (["--logprobs", "21"], "logprobs: 21 is not in 0 to 20"),
+        (["--retries", "-1"], "retries: -1 is negative"),
+        (["--price-in", "-1"], "price: -1.0 is no price"),
+        (["--api-key-env", "NOT_SET_ANYWHERE"], "api_key_env: 'NOT_SET_ANYWHERE' is not set"),
         (["--samples", "0"], "samples: 0 is too few"),
         (["--concurrency", "0"], "concurrency: 0 is too few"),
         (["--max-tokens", "0"], "max_tokens: 0 is too few"),

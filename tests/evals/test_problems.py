@@ -130,8 +130,8 @@ def test_jsonl_is_read_in_order_and_metadata_is_ignored(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
     first, second = load(str(path))
-    assert (first.id, first.level, first.subject) == ("a", 1, "sums")
-    assert (second.id, second.answer, second.level) == ("2", "4", None)
+    assert (first.id, first.level, first.subject, first.set) == ("set/a", 1, "sums", "set")
+    assert (second.id, second.answer, second.level) == ("set/2", "4", None)
     assert load(str(path), limit=1) == [first]
 
 
@@ -145,7 +145,7 @@ def test_jsonl_is_read_in_order_and_metadata_is_ignored(tmp_path: Path) -> None:
         ("{", "not JSON"),
         (
             '{"id": "a", "problem": "p", "answer": "1"}\n{"id": "a", "problem": "q", "answer": "2"}',
-            ":2: id 'a'",
+            ":2: id 'set/a'",
         ),
     ],
 )
@@ -157,7 +157,7 @@ def test_malformed_jsonl_names_line_and_member(tmp_path: Path, content: str, mes
 
 
 def test_unknown_sets_and_limits_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'no-such-set'.*'thinkmath' or the path"):
+    with pytest.raises(ValueError, match=r"'no-such-set' is no set; give thinkmath, .*aime24"):
         load("no-such-set")
     with pytest.raises(ValueError, match="limit is 0"):
         load("thinkmath", limit=0)
@@ -165,11 +165,3 @@ def test_unknown_sets_and_limits_are_refused() -> None:
         thinkmath.draw(random.Random(0), "train", 6)
     with pytest.raises(ValueError, match="family is 'highest'; at level 1"):
         thinkmath.draw(random.Random(0), "train", 1, "highest")
-
-
-def test_shipped_real_sets_load_where_they_are_present() -> None:
-    folder = Path(__file__).parents[3] / "shared" / "data"
-    if not folder.is_dir():
-        pytest.skip("no folder of real problem sets beside the checkout")
-    for path in folder.glob("*.jsonl"):
-        assert load(str(path))

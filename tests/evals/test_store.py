@@ -29,7 +29,7 @@ with Store.open(Path(sys.argv[1]), SETTINGS, plan(), VERSIONS) as store:
     print("open", flush=True)
     for number in range(100_000):
         record = trace(str(number), number, answer="long " * 500)
-        if record.key not in store.records:
+        if record.key not in store:
             store.add(record)
             print(number, flush=True)
 """
@@ -69,7 +69,7 @@ def test_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
         (tmp_path / SAMPLES).write_bytes(whole[: len(whole) - torn])
         assert list(read_records(tmp_path)[0]) == ["a/trace"]
         with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
-            assert list(store.records) == ["a/trace"]
+            assert (len(store), "a/trace" in store) == (1, True)
             store.add(trace("b", 3))
         assert (tmp_path / SAMPLES).read_bytes() == whole
 
@@ -136,7 +136,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     [
         ("model", ["model"], "other"),
         ("mode", ["mode"], "direct"),
-        ("sampling.temperature", ["sampling", "temperature"], 0.6),
+        ("sampling.thinking.temperature", ["sampling", "thinking", "temperature"], 0.6),
         ("sampling.max_tokens", ["sampling", "max_tokens"], 99),
         ("thinking_format.stop_ids", ["thinking_format", "stop_ids"], [90]),
         ("thinking_format", ["thinking_format"], None),
@@ -197,7 +197,7 @@ def test_failures_are_asked_again(tmp_path: Path) -> None:
     with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
         store.add_failure(Failure("a/trace", "a", 0, "max", "HTTP 400"))
         store.add_failure(Failure("b/trace", "b", 0, "max", "HTTP 400"))
-        assert "a/trace" not in store.records
+        assert "a/trace" not in store
         store.add(trace("a", 3))
     records, failures = read_records(tmp_path)
     assert list(records) == ["a/trace"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from made_runs import fork, no_think, trace, write
 
-from evals.statistics import wilson_interval
+from evals.stats import wilson_interval
 from evals.store import SAMPLES
 from evals.summary import summarise, write_summary
 

@@ -19,6 +19,7 @@ import pytest
 from evals.budgets import Budget
 from evals.cli import main
 from evals.outcomes import outcomes
+from evals.presets import GREEDY, sampling
 from evals.problems import load
 from evals.records import Record
 from evals.settings import SweepSettings
@@ -29,13 +30,14 @@ from serve.launch import RunningServer
 
 BUDGETS: tuple[Budget, ...] = (0, 1, 2, 7, 16, 40, "max")
 MAX_TOKENS = 220
+HOT = sampling("qwen3", temperature=2.0, top_p=1.0, top_k=0)
 
 
 @pytest.fixture(scope="module")
 def forked(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> SweepSettings:
     """A finished forked sweep."""
     out = tmp_path_factory.mktemp("runs") / "forked"
-    settings = SweepSettings("thinkmath", out, BUDGETS, limit=10, max_tokens=MAX_TOKENS)
+    settings = SweepSettings("thinkmath", out, BUDGETS, limit=10, sampling=GREEDY, max_tokens=MAX_TOKENS)
     run_sweep(settings, server.base_url)
     return settings
 
@@ -114,7 +116,7 @@ def test_a_finished_sweep_draws_nothing_more(server: RunningServer, forked: Swee
 
 
 def test_a_sweep_can_grow(server: RunningServer, tmp_path: Path) -> None:
-    small = SweepSettings("thinkmath", tmp_path, (0, 4), limit=3, max_tokens=MAX_TOKENS)
+    small = SweepSettings("thinkmath", tmp_path, (0, 4), limit=3, sampling=GREEDY, max_tokens=MAX_TOKENS)
     run_sweep(small, server.base_url)
     first = stored_keys(tmp_path)
     grown = replace(small, budgets=(4, 6, "max"), limit=4)
@@ -132,7 +134,7 @@ def test_a_sweep_can_grow(server: RunningServer, tmp_path: Path) -> None:
 def test_short_replies_are_censored_alike(server: RunningServer, tmp_path: Path) -> None:
     """max_tokens that end thinking, and that leave no room for the early-stop text and an answer."""
     settings = SweepSettings(
-        "thinkmath", tmp_path / "forked", (1, 3, 7, 11, 40, "max"), limit=6, max_tokens=30
+        "thinkmath", tmp_path / "forked", (1, 3, 7, 11, 40, "max"), limit=6, sampling=GREEDY, max_tokens=30
     )
     run_sweep(settings, server.base_url)
     other = replace(settings, mode="direct", out=tmp_path / "direct")
@@ -147,7 +149,7 @@ def test_short_replies_are_censored_alike(server: RunningServer, tmp_path: Path)
 
 def test_sampled_replies_have_their_own_seeds(server: RunningServer, tmp_path: Path) -> None:
     settings = SweepSettings(
-        "thinkmath", tmp_path, (0, 4, "max"), limit=3, samples=3, temperature=2.0, max_tokens=MAX_TOKENS
+        "thinkmath", tmp_path, (0, 4, "max"), limit=3, samples=3, sampling=HOT, max_tokens=MAX_TOKENS
     )
     run_sweep(settings, server.base_url)
     drawn = list(records(settings).values())
@@ -161,7 +163,7 @@ def test_sampled_replies_have_their_own_seeds(server: RunningServer, tmp_path: P
 def sweep_process(server: RunningServer, out: Path, *options: str) -> subprocess.Popen[str]:
     code = "import sys; from evals.cli import main; sys.exit(main(sys.argv[1:]))"
     command = ["sweep", "--problems", "thinkmath", "--limit", "30", "--budgets", "0,1,2,4,8,16,max"]
-    command += ["--max-tokens", str(MAX_TOKENS)]
+    command += ["--sampling", "greedy", "--max-tokens", str(MAX_TOKENS)]
     place = ["--base-url", server.base_url, "--out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-c", code, *command, *place, *options],
@@ -234,13 +236,14 @@ def test_refused_requests_are_told_and_asked_again(
     ]
     problems.write_text("".join(json.dumps(row) + "\n" for row in rows))
     arguments = ["sweep", "--problems", str(problems), "--budgets", "0,2,max", "--max-tokens", "60"]
+    arguments += ["--sampling", "greedy"]
     arguments += ["--base-url", server.base_url, "--out", str(tmp_path / "run")]
     for _ in range(2):
         assert main(arguments) == 1
-        assert "2 requests were refused; the first: problem long" in capsys.readouterr().out
+        assert "2 requests were refused; the first: problem problems/long" in capsys.readouterr().out
     summary = summarise(tmp_path / "run")
     assert [point["missing"] for point in summary["points"]] == [1, 1, 1]
-    assert summary["failed"]["incomplete_problems"] == ["long"]
+    assert summary["failed"]["incomplete_problems"] == ["problems/long"]
 
 
 def test_model_and_mode_must_fit_the_server(

@@ -1,0 +1,57 @@
+"""From a reply's log probabilities to what a record keeps of them."""
+
+import math
+from collections.abc import Sequence
+
+from clients import Choice, TokenLogprob
+from evals.records import TokenLogprobs
+
+DIGITS = 5
+"""Decimals kept: 1e-5 nats is far below what batching changes, and stores stay small."""
+
+
+def token_logprobs(choice: Choice, top: int | None, inserted: range) -> TokenLogprobs | None:
+    """The log probabilities of a choice, aligned with its token_ids where the server gives both.
+
+    top: how many alternatives were asked; None gives None. inserted: indices of the early-stop text, whose
+    tokens nobody sampled. Raises RuntimeError when there are none though they were asked, or not one for each
+    token.
+    """
+    if top is None:
+        return None
+    tokens = choice.logprobs
+    if tokens is None:
+        raise RuntimeError("the server sent no log probabilities; give --logprobs off")
+    if choice.token_ids is not None and len(tokens) != len(choice.token_ids):
+        raise RuntimeError(
+            f"the server sent {len(tokens)} log probabilities for {len(choice.token_ids)} tokens; "
+            "give --logprobs off"
+        )
+    kept = [None if index in inserted else token for index, token in enumerate(tokens)]
+    spread = [None if token is None or top == 0 else _entropy(token, top) for token in kept]
+    return TokenLogprobs(
+        pieces=[token.token for token in tokens],
+        chosen=[None if token is None else _rounded(token.logprob) for token in kept],
+        top=top,
+        entropy=None if top == 0 else [None if pair is None else _rounded(pair[0]) for pair in spread],
+        rest=None if top == 0 else [None if pair is None else _rounded(pair[1]) for pair in spread],
+    )
+
+
+def _entropy(token: TokenLogprob, top: int) -> tuple[float, float] | None:
+    """Entropy in nats and the probability of what is not among the `top`; None where nothing is known."""
+    return token_entropy([value for _, value in token.top[:top]]) if token.top else None
+
+
+def token_entropy(top_logprobs: Sequence[float]) -> tuple[float, float]:
+    """Entropy of a distribution known by its most likely outcomes: (nats, probability of all others).
+
+    H = -sum p log p over the known outcomes and the others as one, which is at most the true entropy.
+    """
+    known = [math.exp(value) for value in top_logprobs]
+    rest = max(0.0, 1.0 - math.fsum(known))
+    return -math.fsum(p * math.log(p) for p in (*known, rest) if p > 0), rest
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, DIGITS) + 0.0

@@ -1,0 +1,70 @@
+// Building elements and writing numbers. Text from the data only ever becomes text nodes.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, "");
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+const known = (value) => value !== null && value !== undefined;
+const percent = (value) => (known(value) ? `${(100 * value).toFixed(1)} %` : "–");
+const points = (value) => (known(value) ? `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}` : "–");
+const decimal = (value, digits = 3) => (known(value) ? value.toFixed(digits) : "–");
+const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
+
+function short(value) {
+  if (value >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
+  if (value >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
+  return String(+value.toPrecision(4));
+}
+
+function budgetName(budget) {
+  return { max: "no limit", 0: "off" }[budget] ?? String(budget);
+}
+
+function budgetWords(budget) {
+  if (budget === "max") return "no limit";
+  if (budget === 0 || budget === "off") return "thinking off";
+  return typeof budget === "number" ? `${whole(budget)} tokens` : `effort ${budget}`.replace("effort on", "thinking on");
+}
+
+// A row of choices of which one holds: radio buttons, so arrow keys and screen readers know them.
+let choices = 0;
+function choice(label, options, chosen, change) {
+  const name = `choice-${(choices += 1)}`;
+  const items = options.map(([value, text]) => {
+    const id = `${name}-${value}`;
+    const radio = el("input", { type: "radio", name, id, value, checked: value === chosen, onchange: () => change(value) });
+    return el("span", { class: "option" }, radio, el("label", { for: id }, text));
+  });
+  return el("fieldset", { class: "choice control" }, el("legend", {}, label), ...items);
+}
+
+function select(label, options, chosen, change) {
+  const items = options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text));
+  const box = el("select", { onchange: (event) => change(event.target.value) }, ...items);
+  return el("label", { class: "select control" }, el("span", {}, label), box);
+}
+
+// Draws again whenever the width changes: figures keep their type size at any width.
+function whenWide(host, draw) {
+  let width = 0;
+  new ResizeObserver(() => {
+    const now = Math.floor(host.clientWidth);
+    if (now && now !== width) draw((width = now));
+  }).observe(host);
+}

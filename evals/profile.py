@@ -1,0 +1,157 @@
+"""The thinking profile of a checkpoint: its budget curve and recommended budgets, to be kept beside it.
+
+`thinking_profile.json`, format 1:
+
+- `model`: the served name. `checkpoint_sha256`: hash of the checkpoint's files, see `checkpoint_hash`, null
+  when no checkpoint was given; `checkpoint_files`: those files' own hashes.
+- `problems`: {sets, n, samples, sha256}, the last over their content hashes; `axis`, `grader`, `sampling`,
+  `mode` and `versions` are the run's.
+- `curve`: [{budget, n, accuracy, low, high, mean_thinking_tokens}], 95 % intervals clustered by problem.
+- `natural_thinking_tokens`: {n, unfinished, quantiles}: how long the model thinks without a budget; a
+  quantile among the unfinished is null.
+- `recommended`: {low, medium, high}, each {budget, at_least, at_most, share, accuracy}; `rule`: how they were
+  chosen, see `evals.recommendation`.
+- `early_stop`: {text, ids}, what was inserted where thinking was cut, null where the server did not tell.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evals.budgets import Budget, axis_of
+from evals.curve_numbers import measured
+from evals.outcomes import Outcome, outcomes
+from evals.points import accuracy, mean
+from evals.recommendation import recommendation
+from evals.records import content_hash
+from evals.replies import Run, read_run
+
+PROFILE = "thinking_profile.json"
+FORMAT = 1
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+_CHECKPOINT_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.bin",
+    "*.bin.index.json",
+    "*.gguf",
+    "config.json",
+    "generation_config.json",
+    "tokenizer*",
+    "vocab.*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+)
+
+
+def profile(directory: Path, checkpoint: Path | None = None, grader: str = "thinkdial") -> dict[str, Any]:
+    """The profile of a run, as JSON values.
+
+    checkpoint: the folder of the model that was measured, to be identified by its hash. Raises ValueError
+    where there is no run, no reply, or no checkpoint.
+    """
+    run = read_run(directory, grader)
+    found = outcomes(run)
+    run.grades.save()
+    by_budget = measured({b: [o for o in found if o.budget == b] for b in run.budgets})
+    if not by_budget:
+        raise ValueError(f"{directory}: the run holds no reply; sweep it first")
+    settings, plan = run.manifest["settings"], run.manifest["plan"]
+    files = None if checkpoint is None else checkpoint_files(checkpoint)
+    format = settings.get("thinking_format")
+    return {
+        "format": FORMAT,
+        "model": settings["model"],
+        "checkpoint_sha256": None if files is None else checkpoint_hash(files),
+        "checkpoint_files": files,
+        "problems": {
+            "sets": settings["problems"],
+            "n": len(plan["problems"]),
+            "samples": plan["samples"],
+            "sha256": content_hash(sorted(plan["problems"].values())),
+        },
+        "axis": axis_of(run.budgets),
+        "grader": grader,
+        "mode": settings["mode"],
+        "sampling": settings["sampling"],
+        "curve": [_point(budget, replies) for budget, replies in by_budget.items()],
+        "natural_thinking_tokens": natural_lengths(run),
+        **recommendation(by_budget),
+        "early_stop": None if format is None else {"text": format["stop_text"], "ids": format["stop_ids"]},
+        "versions": run.manifest["versions"],
+    }
+
+
+def write_profile(
+    directory: Path, out: Path | None = None, checkpoint: Path | None = None, grader: str = "thinkdial"
+) -> tuple[Path, dict[str, Any]]:
+    """Write the profile to `out`, else into the checkpoint's folder, else into the run's; replaced whole."""
+    made = profile(directory, checkpoint, grader)
+    path = out or (checkpoint or directory) / PROFILE
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", "utf-8")
+    os.replace(temporary, path)
+    return path, made
+
+
+def checkpoint_files(checkpoint: Path) -> dict[str, str]:
+    """SHA-256 of each file of a checkpoint that its replies depend on: weights, tokenizer, configuration.
+
+    Raises ValueError where the folder has no config.json or no weights.
+    """
+    names = sorted({path.name for pattern in _CHECKPOINT_FILES for path in checkpoint.glob(pattern)})
+    weights = [name for name in names if name.endswith((".safetensors", ".bin", ".gguf"))]
+    if "config.json" not in names or not weights:
+        raise ValueError(
+            f"checkpoint: {checkpoint} holds no config.json and weights; give the folder of the model that "
+            "was served"
+        )
+    return {name: _file_hash(checkpoint / name) for name in names}
+
+
+def checkpoint_hash(files: Mapping[str, str]) -> str:
+    """SHA-256 over the lines `NAME HASH` of `files`, sorted by name."""
+    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _point(budget: Budget, replies: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "budget": budget,
+        **accuracy(replies),
+        "mean_thinking_tokens": mean(o.thinking_tokens for o in replies),
+    }
+
+
+def natural_lengths(run: Run) -> dict[str, Any] | None:
+    """Quantiles of thinking without a budget (inverted empirical distribution); None where nothing is known.
+
+    Thinking that ran out of tokens is longer than what was seen of it, and counted as longer than all that
+    ended by itself.
+    """
+    free = [
+        r
+        for r in run.replies
+        if r.thinking_tokens is not None and (r.kind == "trace" or (r.kind == "direct" and r.budget == "max"))
+    ]
+    ended = sorted(r.thinking_tokens or 0 for r in free if r.stop_cause != "length")
+    if not free:
+        return None
+    places = {str(q): int(np.ceil(q * len(free))) - 1 for q in QUANTILES}
+    return {
+        "n": len(free),
+        "unfinished": len(free) - len(ended),
+        "quantiles": {q: ended[place] if place < len(ended) else None for q, place in places.items()},
+    }
