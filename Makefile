@@ -18,7 +18,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo test lint bench-serve clean
+.PHONY: setup demo test lint chromium bench-serve bench-evals clean
 
 setup: $(STAMP)
 
@@ -37,12 +37,21 @@ lint: setup
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-test: lint
+# Tests look at report pages in Debian's chromium.
+chromium:
+	@if [ ! -x /usr/bin/chromium ]; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core; \
+	  else echo "the tests need /usr/bin/chromium: sudo apt-get install chromium fonts-dejavu-core" >&2; exit 1; fi; fi
+
+test: lint chromium
 	$(VENV)/bin/python -m pytest
 
 bench-serve: setup
 	$(VENV)/bin/python -m serve.bench.throughput --out runs/bench
 	$(VENV)/bin/python -m serve.bench.deadline --out runs/bench
+
+bench-evals: setup
+	$(VENV)/bin/python -m evals.bench.curve_cost --out runs/bench
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

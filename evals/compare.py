@@ -60,6 +60,9 @@ def compare(directories: Sequence[Path], grader: str = "thinkdial") -> dict[str,
     """
     if len(directories) < 2:
         raise ValueError(f"runs: {len(directories)} given; give two or more run directories")
+    twice = [str(directory) for directory in directories if list(directories).count(directory) > 1]
+    if twice:
+        raise ValueError(f"runs: {twice[0]} is given twice; give different runs")
     names = _names(directories)
     runs = [measure(directory, name, grader) for directory, name in zip(directories, names, strict=True)]
     _check_axes(runs)
@@ -146,6 +149,8 @@ def _pair(a: Measured, b: Measured) -> dict[str, Any]:
     first, second = _matrix(a, shared, budgets), _matrix(b, shared, budgets)
     both = ~np.isnan(first) & ~np.isnan(second)
     columns = [i for i in range(len(budgets)) if both[:, i].any()]
+    if not columns:
+        return {"a": a.name, "b": b.name, "problems": len(shared), "points": [], "area": None, "mde": None}
     first, second = np.where(both, first, np.nan), np.where(both, second, np.nan)
     bands = stats.difference_bands(first[:, columns], second[:, columns])
     points = []

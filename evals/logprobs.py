@@ -1,10 +1,8 @@
 """From a reply's log probabilities to what a record keeps of them."""
 
-import math
-from collections.abc import Sequence
-
 from clients import Choice, TokenLogprob
 from evals.records import TokenLogprobs
+from evals.stats import token_entropy
 
 DIGITS = 5
 """Decimals kept: 1e-5 nats is far below what batching changes, and stores stay small."""
@@ -41,16 +39,6 @@ def token_logprobs(choice: Choice, top: int | None, inserted: range) -> TokenLog
 def _entropy(token: TokenLogprob, top: int) -> tuple[float, float] | None:
     """Entropy in nats and the probability of what is not among the `top`; None where nothing is known."""
     return token_entropy([value for _, value in token.top[:top]]) if token.top else None
-
-
-def token_entropy(top_logprobs: Sequence[float]) -> tuple[float, float]:
-    """Entropy of a distribution known by its most likely outcomes: (nats, probability of all others).
-
-    H = -sum p log p over the known outcomes and the others as one, which is at most the true entropy.
-    """
-    known = [math.exp(value) for value in top_logprobs]
-    rest = max(0.0, 1.0 - math.fsum(known))
-    return -math.fsum(p * math.log(p) for p in (*known, rest) if p > 0), rest
 
 
 def _rounded(value: float | None) -> float | None:

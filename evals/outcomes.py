@@ -27,7 +27,7 @@ class Outcome:
     key, offset: of the record that holds the answer. answer: as graded; None without one. group: the class of
     equivalent answers of its problem it is in, 0 for those graded right; None without an answer.
     natural_tokens: how long thinking would have been without a budget; None where that is not known.
-    reply_tokens: tokens a server decodes for such a reply, inserted text excluded.
+    reply_tokens: tokens a server decodes for such a reply, inserted text excluded; None where not told.
     escaped: a forced reply that goes on reasoning in its answer, see `escape_length`.
     """
 
@@ -51,7 +51,7 @@ class Outcome:
     thinking_tokens: int | None
     answer_tokens: int | None
     natural_tokens: int | None
-    reply_tokens: int
+    reply_tokens: int | None
     answer_probability: float | None
     stated_confidence: float | None
 
@@ -67,6 +67,7 @@ def outcomes(run: Run) -> list[Outcome]:
     return [
         builder.outcome(reply, budget, trace)
         for reply, budget, trace in _points(run.replies, run.budgets, forked)
+        if run.scores is None or reply.score is not None
     ]
 
 
@@ -80,7 +81,7 @@ def crosscheck_pairs(run: Run, found: Iterable[Outcome]) -> list[tuple[Outcome, 
     for reply in run.replies:
         if reply.kind == "direct":
             first = forked.get((reply.problem, reply.sample, reply.budget))
-            if first is not None:
+            if first is not None and (run.scores is None or reply.score is not None):
                 pairs.append((first, builder.outcome(reply, reply.budget, None)))
     return pairs
 
@@ -137,6 +138,7 @@ class _Builder:
         silent = reply.stop_cause is None and reply.finish_reason == "length" and reply.empty
         censored = reply.stop_cause == "length" or silent or graded.verdict is Verdict.CENSORED
         decoded = (reply.cut or 0) if trace is not None else 0
+        generated = reply.generated_tokens
         return Outcome(
             key=reply.key,
             offset=reply.offset,
@@ -147,8 +149,8 @@ class _Builder:
             subject=reply.subject,
             set=reply.set,
             chance=reply.chance,
-            correct=graded.correct and not censored,
-            verdict=Verdict.CENSORED if censored else graded.verdict,
+            correct=_right(self._run, reply) and not censored,
+            verdict=Verdict.CENSORED if censored else _verdict(self._run, reply),
             answer=None if censored else graded.answer,
             group=None if censored or graded.answer is None else self._groups[reply.problem][graded.answer],
             stop_cause=reply.stop_cause,
@@ -161,10 +163,21 @@ class _Builder:
             thinking_tokens=reply.thinking_tokens,
             answer_tokens=reply.answer_tokens,
             natural_tokens=self._naturals.get((reply.problem, reply.sample)),
-            reply_tokens=decoded + reply.generated_tokens,
+            reply_tokens=None if generated is None else decoded + generated,
             answer_probability=reply.answer_probability,
             stated_confidence=self._stated.get(reply.key),
         )
+
+
+def _right(run: Run, reply: Reply) -> bool:
+    """Whether the answer is right; by another harness's score, if it has full credit."""
+    return run.grades[reply.graded].correct if run.scores is None else reply.score == 1
+
+
+def _verdict(run: Run, reply: Reply) -> Verdict:
+    if run.scores is None:
+        return run.grades[reply.graded].verdict
+    return Verdict.EQUAL if _right(run, reply) else Verdict.DIFFERENT
 
 
 def _natural_lengths(replies: Sequence[Reply], greedy: bool) -> dict[tuple[str, int], int]:
@@ -185,5 +198,5 @@ def _groups(run: Run) -> Mapping[str, Mapping[str, int]]:
         golds[reply.problem] = reply.gold
         found = answers.setdefault(reply.problem, set())
         if graded.answer is not None:
-            found.add((graded.answer, graded.verdict is Verdict.EQUAL))
+            found.add((graded.answer, _right(run, reply)))
     return {problem: run.grades.classes(golds[problem], found) for problem, found in answers.items()}

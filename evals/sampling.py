@@ -9,6 +9,7 @@ from evals.dialects import Dialect, thinks_not
 from evals.endpoints import Answered, Endpoints
 from evals.logprobs import token_logprobs
 from evals.problems import Problem
+from evals.problems.prompts import prompt
 from evals.records import Kind, Record, content_hash, problem_hash
 from evals.settings import CONFIDENCE_PROMPT, SweepSettings
 from evals.traces import Cut, answer_start
@@ -18,15 +19,19 @@ CONFIDENCE_TOKENS = 64
 
 
 class Sampler:
-    """Draws the replies of one sweep. Keys can be asked for before anything is drawn."""
+    """Draws the replies of one sweep. Keys can be asked for before anything is drawn.
 
-    def __init__(self, endpoints: Endpoints, dialect: Dialect, settings: SweepSettings) -> None:
+    stored: the settings of the manifest, on which the keys depend.
+    """
+
+    def __init__(
+        self, endpoints: Endpoints, dialect: Dialect, settings: SweepSettings, stored: dict[str, Any]
+    ) -> None:
         self._endpoints = endpoints
         self._endpoint = endpoints.described
         self._dialect = dialect
         self._settings = settings
         self._top = settings.alternatives(dialect)
-        stored = settings.stored(self._endpoint, dialect)
         self._context = {
             name: stored[name]
             for name in ("model", "max_model_len", "dialect", "thinking_format", "sampling")
@@ -52,7 +57,7 @@ class Sampler:
         options["extra"] |= self._dialect.fields(budget)
         if self._settings.max_tokens is not None:
             options["extra"][self._dialect.limit] = self._settings.max_tokens
-        answered = await self._chat(self._prompt(problem), options)
+        answered = await self._chat(self._turns(problem), options)
         reply, choice = answered.reply, answered.reply.choices[0]
         start = self._answer_start(reply)
         counts = self._counts(reply, start)
@@ -91,7 +96,7 @@ class Sampler:
         assert trace.token_ids is not None
         format = self._endpoint.thinking
         inserted = format.stop_ids if cut.inserts else []
-        prompt = trace.prompt_token_ids + trace.token_ids[: cut.kept] + inserted
+        prefix = trace.prompt_token_ids + trace.token_ids[: cut.kept] + inserted
         options = self._options("fork", problem, trace.sample, budget)
         # As after a server's own cut, the answer may not open thinking again; a default budget is not for it.
         options["budget"] = -1
@@ -108,7 +113,7 @@ class Sampler:
         }
         if room > 0:
             answered = await self._endpoints.ask(
-                lambda client: client.complete(prompt, max_tokens=room, **options), trace.endpoint
+                lambda client: client.complete(prefix, max_tokens=room, **options), trace.endpoint
             )
             choice = answered.reply.choices[0]
             token_ids = choice.token_ids or []
@@ -140,7 +145,7 @@ class Sampler:
         Raises clients.APIError when the server refuses.
         """
         turns = [
-            {"role": "user", "content": self._prompt(problem)},
+            *self._turns(problem),
             {"role": "assistant", "content": of.answer},
             {"role": "user", "content": CONFIDENCE_PROMPT},
         ]
@@ -170,7 +175,7 @@ class Sampler:
         )
 
     async def _chat(
-        self, messages: str | list[dict[str, str]], options: dict[str, Any], prefer: str | None = None
+        self, messages: list[dict[str, str]], options: dict[str, Any], prefer: str | None = None
     ) -> Answered:
         async def streamed(client: AsyncClient) -> Reply:
             async for event in client.stream(messages, **options):
@@ -183,8 +188,13 @@ class Sampler:
 
         return await self._endpoints.ask(streamed if self._dialect.streams else whole, prefer)
 
+    def _turns(self, problem: Problem) -> list[dict[str, str]]:
+        """What is sent: the turns that a problem brings, else its prompt."""
+        turns = problem.messages or (("user", self._prompt(problem)),)
+        return [{"role": role, "content": text} for role, text in turns]
+
     def _prompt(self, problem: Problem) -> str:
-        return problem.problem
+        return prompt(problem, self._settings.prompt)
 
     def _room(self, prompt: int, used: int) -> int:
         """Tokens left for an answer: what remains of max_tokens and of the context."""

@@ -1,5 +1,6 @@
 """What a sweep is asked to do."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,8 @@ from evals.budgets import Budget, axis_of
 from evals.dialects import Dialect
 from evals.endpoint import Endpoint
 from evals.presets import QWEN3, Sampling
+from evals.problems import Problem
+from evals.problems.prompts import preset_of
 
 Mode = Literal["forked", "direct"]
 Logprobs = int | Literal["auto", "off"]
@@ -27,7 +30,7 @@ class SweepSettings:
     """A budget sweep.
 
     problems: problem sets by name or JSONL path; limit: the first so many of each, None for all.
-    prompt: preset of the prompt, None for each set's own.
+    prompt: a preset, template or file, see `evals.problems.prompts.preset_of`; None for each set's own.
     budgets: of one axis; 0 is thinking off, "max" no limit. samples: replies for each problem and budget.
     mode: "forked" answers every budget from one trace; "direct" asks the server for each budget.
     sampling: see `evals.presets`. max_tokens: most tokens of a reply, None for what the context holds.
@@ -105,11 +108,14 @@ class SweepSettings:
             return 0 if dialect.name == "thinkdial" else None
         return None if self.logprobs == "off" else self.logprobs
 
-    def stored(self, endpoint: Endpoint, dialect: Dialect) -> dict[str, Any]:
+    def stored(self, endpoint: Endpoint, dialect: Dialect, problems: Iterable[Problem]) -> dict[str, Any]:
         """What the replies depend on, as the manifest keeps it. A resumed run has the same."""
+        presets = {name: preset_of(name, self.prompt) for name in sorted({p.set for p in problems})}
         return {
             "problems": self.problem_sets,
-            "prompt": self.prompt,
+            "prompt": {
+                name: {"preset": preset.name, "template": preset.template} for name, preset in presets.items()
+            },
             "model": endpoint.model,
             "max_model_len": endpoint.max_model_len,
             "mode": self.mode,

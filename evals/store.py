@@ -40,26 +40,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
-def iter_rows(directory: Path) -> Iterator[Record | Failure]:
-    """Every stored record and failed request in the order they were written, one at a time.
-
-    An unfinished last line is passed over. Raises ValueError naming file and line for a line that is no
-    record, or a key stored twice.
-    """
-    for row, _ in _rows(directory / SAMPLES):
-        yield row
-
-
 def iter_records(directory: Path) -> Iterator[Record]:
-    """`iter_rows` without the failed requests."""
-    return (row for row in iter_rows(directory) if isinstance(row, Record))
+    """Every record in the order they were written, one in memory at a time; raises as `stream_records`."""
+    return (row for _, row in stream_records(directory) if isinstance(row, Record))
 
 
 def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]]:
-    """Records by key, and the failures without a later record: all of `iter_rows`, in memory."""
+    """Records by key, and the failures without a later record, all in memory; raises as `stream_records`."""
     records: dict[str, Record] = {}
     failures: dict[str, Failure] = {}
-    for row in iter_rows(directory):
+    for _, row in stream_records(directory):
         if isinstance(row, Record):
             records[row.key] = row
         else:
@@ -68,21 +58,12 @@ def read_records(directory: Path) -> tuple[dict[str, Record], dict[str, Failure]
 
 
 def stream_records(directory: Path) -> Iterator[tuple[int, Record | Failure]]:
-    """`iter_rows`, each with the byte its line starts at."""
-    return ((offset, row) for row, offset in _rows(directory / SAMPLES))
+    """Every record and failed request in the order they were written, with the byte its line starts at.
 
-
-def read_record_at(directory: Path, offset: int) -> Record:
-    """The record whose line starts at a byte that `stream_records` told."""
-    with (directory / SAMPLES).open("rb") as file:
-        file.seek(offset)
-        record = _parse(file.readline())
-    assert isinstance(record, Record)
-    return record
-
-
-def _rows(path: Path) -> Iterator[tuple[Record | Failure, int]]:
-    """Every row with its offset in the file."""
+    One is in memory at a time. An unfinished last line is passed over. Raises ValueError naming file and line
+    for a line that is no record, or a key stored twice.
+    """
+    path = directory / SAMPLES
     if not path.is_file():
         return
     keys: set[str] = set()
@@ -99,8 +80,17 @@ def _rows(path: Path) -> Iterator[tuple[Record | Failure, int]]:
                 if row.key in keys:
                     raise ValueError(f"{path}:{number}: key {row.key} is stored twice")
                 keys.add(row.key)
-            yield row, offset
+            yield offset, row
             offset += len(line)
+
+
+def read_record_at(directory: Path, offset: int) -> Record:
+    """The record whose line starts at a byte that `stream_records` told."""
+    with (directory / SAMPLES).open("rb") as file:
+        file.seek(offset)
+        record = _parse(file.readline())
+    assert isinstance(record, Record)
+    return record
 
 
 def _parse(line: bytes) -> Record | Failure:
@@ -148,7 +138,7 @@ class Store:
             _write_manifest(directory, settings, plan, versions)
             entries: dict[str, Entry] = {}
             tally = Tally()
-            for row, offset in _rows(directory / SAMPLES):
+            for offset, row in stream_records(directory):
                 if isinstance(row, Record):
                     entries[row.key] = _entry(row, offset)
                     tally.add(row)

@@ -22,7 +22,11 @@ OPEN, CLOSE, END = 90, 91, 2
 STOP_IDS = [70, 71, CLOSE]
 SUBJECTS = ("algebra", "geometry", "number theory")
 _WORDS = [" so", " then", " 7", " +", " x", " is", " wait", " check", " 12", " =", " next", " mod", ",", "."]
+_FORMS = ("{}", "\\frac{{{}}}{{7}}", "{}\\sqrt{{3}}", "(1, {})", "x^2 + {}", "[0, {})", "{}^\\circ")
+_FORM_SHARES = (0.7, 0.1, 0.06, 0.04, 0.04, 0.03, 0.03)
+"""How answers are written, about as often as in MATH."""
 _WRONG = (0.55, 0.2, 0.15, 0.1)
+_PROSE = ["We", *(f" {word}" for word in ["put", "the", "parts", "together", "and", "simplify"] * 5), ". "]
 _EFFORT = {"none": 0.0, "minimal": 0.1, "low": 0.3, "medium": 0.7, "high": 1.2, "xhigh": 1.6, "off": 0.0}
 
 
@@ -124,8 +128,8 @@ class _Problem:
         self.level = 1 + q // len(simulation.sets) % 3
         self._name = f"{_set(simulation, q)}/{q}"
         self._subject = SUBJECTS[int(rng.integers(3))]
-        self._gold = str(int(rng.integers(10, 1000)))
-        self._wrong = [str(int(self._gold) + d) for d in (1, 2, -3, 10)]
+        value, form = int(rng.integers(10, 1000)), _FORMS[int(rng.choice(len(_FORMS), p=_FORM_SHARES))]
+        self._gold, *self._wrong = (form.format(value + change) for change in (0, 1, 2, -3, 10))
         self._length = simulation.length * 1.8 ** (self.level - 2) * math.exp(0.3 * rng.normal())
         logit = simulation.ability + 2.2 - 0.9 * self.level + 1.5 * rng.normal()
         self._solved = 0.03 + 0.96 / (1 + math.exp(-logit))
@@ -184,7 +188,7 @@ class _Problem:
         value = self._gold if right else self._wrong[which]
         sure = chance if right else (1 - chance) * _WRONG[which]
         sure = float(np.clip(sure**0.5 + 0.08 * self._rng.normal(), 0.02, 0.999))
-        pieces = ["The", " answer", " is", " $", "\\boxed", "{", *value, "}", "$", "."]
+        pieces = [*_PROSE, "The", " answer", " is", " $", "\\boxed", "{", *value, "}", "$", "."]
         if escapes:
             pieces = ["Wait", ",", " let", " me", " think", " again"] * 12 + pieces
         return "".join(pieces), [*pieces, "<|im_end|>"], sure

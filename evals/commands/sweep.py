@@ -27,9 +27,11 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "Run the same command again to resume; add budgets, samples or problems the same way.",
     )
     _add_asked(parser)
-    _add_server(parser)
-    _add_sampling(parser)
-    _add_account(parser)
+    add_curve(parser)
+    add_server(parser)
+    add_sampling(parser)
+    _add_adaptive(parser)
+    add_account(parser)
     parser.set_defaults(run=run)
 
 
@@ -40,10 +42,17 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         required=True,
         nargs="+",
         metavar="SET",
-        help="problem sets: names, or JSONL files of {id, problem, answer}",
+        help="NAME, FILE.jsonl, or either[level=1-3,...]; see thinkdial eval problems",
     )
     group.add_argument("--limit", type=int, metavar="N", help="the first N problems of each set")
-    group.add_argument("--prompt", metavar="PRESET", help="how problems are asked (each set's own way)")
+    group.add_argument(
+        "--prompt", metavar="P", help="a preset, a text with {problem}, or a file with one (each set's own)"
+    )
+
+
+def add_curve(parser: argparse.ArgumentParser) -> None:
+    """Declare the points of a curve, and what is stored of each."""
+    group = parser.add_argument_group("what is drawn")
     group.add_argument(
         "--budgets",
         type=_budgets,
@@ -77,7 +86,8 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Declare which server answers."""
     group = parser.add_argument_group("who is asked")
     group.add_argument(
         "--base-url",
@@ -104,7 +114,8 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Declare how replies are sampled."""
     group = parser.add_argument_group("how replies are sampled")
     group.add_argument(
         "--sampling",
@@ -122,10 +133,41 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of sampling (0)")
 
 
-def _add_account(parser: argparse.ArgumentParser) -> None:
+def add_account(parser: argparse.ArgumentParser) -> None:
+    """Declare what tokens cost."""
     group = parser.add_argument_group("what it costs")
     group.add_argument("--price-in", type=float, metavar="USD", help="of a million prompt tokens")
     group.add_argument("--price-out", type=float, metavar="USD", help="of a million generated tokens")
+    group.add_argument(
+        "--dry-run", action="store_true", help="say what would be asked and cost; ask for no completion"
+    )
+    group.add_argument(
+        "--expect-thinking", type=int, metavar="N", help="with --dry-run: thinking tokens of a reply, uncut"
+    )
+    group.add_argument(
+        "--expect-answer",
+        type=int,
+        default=100,
+        metavar="N",
+        help="with --dry-run: tokens of an answer (100)",
+    )
+
+
+def _add_adaptive(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("when it is enough")
+    group.add_argument(
+        "--until-width",
+        type=float,
+        metavar="W",
+        help="double problems, then samples, until every 95 %% interval is narrower than W (e.g. 0.05); "
+        "--limit and --samples are the first round's",
+    )
+    group.add_argument(
+        "--max-samples", type=int, default=16, metavar="K", help="with --until-width: of each problem (16)"
+    )
+    group.add_argument(
+        "--max-problems", type=int, metavar="N", help="with --until-width: of each set (all it holds)"
+    )
 
 
 def _budgets(text: str) -> list[Budget]:
@@ -142,15 +184,24 @@ def run(options: argparse.Namespace) -> int:
     import httpx
 
     from clients import APIError
+    from evals.adaptive import Adaptive, run_adaptive
     from evals.sweep import SweepResult, run_sweep
 
     again = shlex.join(["thinkdial", "eval", *options.arguments])
     try:
-        settings = _settings(options)
-        key = _api_key(options.api_key_env)
+        settings = sweep_settings(options)
+        key = api_key(options.api_key_env)
+        adaptive = None
+        if options.until_width is not None:
+            adaptive = Adaptive(options.until_width, options.max_samples, options.max_problems)
+        if options.dry_run:
+            print(_dry_run(options, settings, key))
+            return 0
 
         def draw(base_urls: list[str], model: str | None) -> SweepResult:
-            return run_sweep(settings, base_urls, model, key)
+            if adaptive is None:
+                return run_sweep(settings, base_urls, model, key)
+            return run_adaptive(settings, adaptive, base_urls, model, key)
 
         if options.base_url is None:
             from serve.launch import start_server
@@ -174,7 +225,7 @@ def run(options: argparse.Namespace) -> int:
     return write(settings.out, failed=bool(result.failures))
 
 
-def _settings(options: argparse.Namespace) -> "SweepSettings":
+def sweep_settings(options: argparse.Namespace) -> "SweepSettings":
     """The settings of the command line. Raises ValueError naming the one that is wrong."""
     from evals.account import Prices
     from evals.presets import sampling
@@ -210,6 +261,23 @@ def _settings(options: argparse.Namespace) -> "SweepSettings":
     )
 
 
+def _dry_run(options: argparse.Namespace, settings: "SweepSettings", key: str | None) -> str:
+    """What would be asked; at most, for a run that goes on until it is enough."""
+    from dataclasses import replace
+
+    from evals.dry_run import dry_run
+    from evals.estimate import Lengths
+
+    if options.until_width is not None:
+        samples = settings.samples if settings.sampling.greedy else options.max_samples
+        settings = replace(settings, limit=options.max_problems, samples=samples)
+    given = None
+    if options.expect_thinking is not None:
+        given = Lengths([options.expect_thinking], options.expect_answer, "as given")
+    base_url = options.base_url[0] if options.base_url else None
+    return dry_run(settings, base_url, options.model, key, given)
+
+
 def _logprobs(text: str) -> "Logprobs":
     if text == "auto":
         return "auto"
@@ -222,7 +290,7 @@ def _logprobs(text: str) -> "Logprobs":
     return int(text)
 
 
-def _api_key(name: str | None) -> str | None:
+def api_key(name: str | None) -> str | None:
     """The key in the environment variable `name`, or in the usual one. ValueError if `name` is not set."""
     if name is not None and not os.environ.get(name):
         raise ValueError(f"api_key_env: {name!r} is not set; put the server's key into that variable")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,16 @@ from made_runs import SETTINGS, VERSIONS, no_think, plan, trace
 
 from evals.problems import Problem
 from evals.records import Failure, Record, content_hash, problem_hash
-from evals.store import LOCK, MANIFEST, SAMPLES, Store, StoreBusyError, read_manifest, read_records
+from evals.store import (
+    LOCK,
+    MANIFEST,
+    SAMPLES,
+    Store,
+    StoreBusyError,
+    iter_records,
+    read_manifest,
+    read_records,
+)
 
 WRITER = """
 import sys
@@ -67,9 +77,9 @@ def test_torn_line_is_passed_over_and_cut_off(tmp_path: Path) -> None:
     last = len(whole) - whole.rstrip(b"\n").rfind(b"\n") - 1
     for torn in (1, 2, last // 2, last - 1):
         (tmp_path / SAMPLES).write_bytes(whole[: len(whole) - torn])
-        assert list(read_records(tmp_path)[0]) == ["a/trace"]
+        assert list(read_records(tmp_path)[0]) == ["a/0/trace"]
         with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
-            assert (len(store), "a/trace" in store) == (1, True)
+            assert (len(store), "a/0/trace" in store) == (1, True)
             store.add(trace("b", 3))
         assert (tmp_path / SAMPLES).read_bytes() == whole
 
@@ -91,7 +101,7 @@ def test_damage_elsewhere_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"samples\.jsonl:1: not a record"):
         read_records(tmp_path)
     (tmp_path / SAMPLES).write_bytes(lines[0] + lines[0])
-    with pytest.raises(ValueError, match=r"samples\.jsonl:2: key a/trace is stored twice"):
+    with pytest.raises(ValueError, match=r"samples\.jsonl:2: key a/0/trace is stored twice"):
         read_records(tmp_path)
 
 
@@ -195,13 +205,48 @@ def test_directory_without_a_run(tmp_path: Path) -> None:
 
 def test_failures_are_asked_again(tmp_path: Path) -> None:
     with Store.open(tmp_path, SETTINGS, plan("a", "b"), VERSIONS) as store:
-        store.add_failure(Failure("a/trace", "a", 0, "max", "HTTP 400"))
-        store.add_failure(Failure("b/trace", "b", 0, "max", "HTTP 400"))
-        assert "a/trace" not in store
+        store.add_failure(Failure("a/0/trace", "a", 0, "max", "HTTP 400"))
+        store.add_failure(Failure("b/0/trace", "b", 0, "max", "HTTP 400"))
+        assert "a/0/trace" not in store
         store.add(trace("a", 3))
     records, failures = read_records(tmp_path)
-    assert list(records) == ["a/trace"]
+    assert list(records) == ["a/0/trace"]
     assert [failure.problem for failure in failures.values()] == ["b"]
+
+
+def test_records_are_read_back_by_key(tmp_path: Path) -> None:
+    """Long and short lines, those of an earlier sweep and those just written."""
+    records = [trace(str(n), n, answer="x" * n * 9_000, token_ids=[n]) for n in range(20)]
+    for part in (records[:10], records[10:]):
+        with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+            for record in part:
+                store.add(record)
+            assert store.read(records[0].key) == records[0]
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        assert [store.read(record.key) for record in records] == records
+        assert list(iter_records(tmp_path)) == records
+        entry = store.entry(records[7].key)
+        assert entry is not None
+        assert entry.thinking_tokens == 7
+        assert store.entry("nothing") is None
+        with pytest.raises(KeyError):
+            store.read("nothing")
+
+
+def test_memory_does_not_grow_with_the_replies(tmp_path: Path) -> None:
+    """A store keeps an entry of some hundred bytes for each record, however long the reply."""
+    count = 500
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        lines = [json.dumps(trace(str(n), n, token_ids=list(range(500))).to_json()) for n in range(count)]
+        (tmp_path / SAMPLES).write_text("".join(line + "\n" for line in lines))
+    tracemalloc.start()
+    with Store.open(tmp_path, SETTINGS, plan("a"), VERSIONS) as store:
+        assert len(store) == count
+        kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 500 * count
+    assert peak < 1000 * count
+    assert (tmp_path / SAMPLES).stat().st_size > 1500 * count
 
 
 def test_content_keys() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clients import Choice, TokenLogprob
 from evals.account import Prices, read_account
 from evals.crosscheck import is_crosschecked
-from evals.logprobs import token_entropy, token_logprobs
+from evals.logprobs import token_logprobs
 from evals.presets import GREEDY, PRESETS, is_greedy, sampling
 from evals.records import Record
 from evals.settings import CONFIDENCE_PROMPT, SweepSettings
@@ -232,18 +232,6 @@ def test_presets() -> None:
     assert not is_greedy(PRESETS["server"].to_json())
     with pytest.raises(ValueError, match="top_k: -1 is negative"):
         sampling("qwen3", top_k=-1)
-
-
-@given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12), st.integers(1, 12))
-def test_entropy_of_the_most_likely_is_a_lower_bound(weights: list[float], top: int) -> None:
-    total = sum(weights)
-    probabilities = sorted((w / total for w in weights), reverse=True)
-    true = -sum(p * math.log(p) for p in probabilities)
-    nats, rest = token_entropy([math.log(p) for p in probabilities[:top]])
-    assert nats <= true + 1e-9
-    assert rest == pytest.approx(sum(probabilities[top:]), abs=1e-9)
-    if top >= len(probabilities):
-        assert nats == pytest.approx(true, abs=1e-6)
 
 
 def test_missing_logprobs_are_an_error() -> None:

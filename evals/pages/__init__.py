@@ -1,0 +1,1 @@
+"""The pages' template, styles and scripts, and what puts them together."""
