@@ -18,6 +18,7 @@ from evals.bridges.inspect_logs import read_inspect_log
 from evals.bridges.jsonl_replies import read_jsonl_replies
 from evals.budgets import Budget, axis_of, sort_budgets
 from evals.problems import Problem
+from evals.questions import store_questions
 from evals.records import Record, content_hash, problem_hash
 from evals.scores import Scores
 from evals.store import MANIFEST, Store
@@ -118,6 +119,7 @@ def import_runs(
     }
     versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
     with Store.open(out, settings, plan, versions) as store:
+        store_questions(out, problems.values())
         for record in records:
             store.add(record)
     if scores:

@@ -47,7 +47,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     task.add_argument(
         "--confirm-run-unsafe-code", action="store_true", help="let tasks run code that the model wrote"
     )
-    add_curve(parser)
+    add_curve(parser, samples="what each task asks")
     add_server(parser)
     add_sampling(parser)
     add_account(parser)

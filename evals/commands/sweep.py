@@ -32,6 +32,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     add_sampling(parser)
     _add_adaptive(parser)
     add_account(parser)
+    _add_estimate(parser)
     parser.set_defaults(run=run)
 
 
@@ -50,8 +51,8 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_curve(parser: argparse.ArgumentParser) -> None:
-    """Declare the points of a curve, and what is stored of each."""
+def add_curve(parser: argparse.ArgumentParser, samples: str = "1") -> None:
+    """Declare the points of a curve, and what is stored of each. samples: in words, if none are asked."""
     group = parser.add_argument_group("what is drawn")
     group.add_argument(
         "--budgets",
@@ -60,7 +61,9 @@ def add_curve(parser: argparse.ArgumentParser) -> None:
         help="comma-separated: thinking tokens (0: thinking off, max: no limit); or effort levels; or off,on",
     )
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
-    group.add_argument("--samples", type=int, default=1, metavar="N", help="replies a problem and budget (1)")
+    group.add_argument(
+        "--samples", type=int, default=1, metavar="N", help=f"replies a problem and budget ({samples})"
+    )
     group.add_argument(
         "--mode",
         choices=("forked", "direct"),
@@ -138,6 +141,10 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what it costs")
     group.add_argument("--price-in", type=float, metavar="USD", help="of a million prompt tokens")
     group.add_argument("--price-out", type=float, metavar="USD", help="of a million generated tokens")
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what it would cost")
     group.add_argument(
         "--dry-run", action="store_true", help="say what would be asked and cost; ask for no completion"
     )

@@ -17,6 +17,7 @@ from evals.bridges.imported import split_thinking
 from evals.bridges.inspect_logs import ZSTANDARD
 from evals.budgets import Budget
 from evals.cli import main
+from evals.compare import compare
 from evals.grading import grade
 from evals.problems import load
 from evals.records import Record
@@ -147,6 +148,32 @@ QWQ = [
 def write_lines(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def test_imported_runs_are_reported_compared_and_profiled(
+    written: dict[Budget, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What works on a sweep works on an import; what its files do not tell is null everywhere."""
+    runs = [tmp_path / "one", tmp_path / "two"]
+    for run, model in zip(runs, ("first", "second"), strict=True):
+        files = [(path, None) for path in written.values()]
+        import_runs(files, run, model=model, metric="exact_match,boxed")
+        assert main(["report", str(run), "--grader", "upstream"]) == 0
+    assert "imported" in (runs[0] / "report.md").read_text()
+    totals = summarise(runs[0])["totals"]
+    unknown = (
+        "prompt_tokens",
+        "all_generated_tokens",
+        "thinking_tokens",
+        "seconds",
+        "attempts",
+        "wall_seconds",
+    )
+    assert {totals[name] for name in unknown} == {None}
+    assert main(["compare", *map(str, runs)]) == 0
+    assert main(["profile", str(runs[0])]) == 0
+    (pair,) = compare(runs, "upstream")["pairs"]
+    assert [point["difference"]["mean"] for point in pair["points"]] == [0, 0]
 
 
 def test_lists_of_generations(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """lm-eval's own tasks swept over budgets against the real server, and scored by lm-eval itself."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from evals.grading import grade
 from evals.presets import GREEDY, sampling
 from evals.problems import load
 from evals.records import Record
+from evals.replies import read_run
 from evals.scores import SCORES, Scores
 from evals.settings import SweepSettings
 from evals.store import SAMPLES, read_records
+from evals.summary import summarise
 from evals.sweep import run_sweep
 from serve.launch import RunningServer
 
@@ -82,6 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "voted": TASK + VOTED,
         "likelihood": CHOICE,
         "fewshot": TASK + BOXED + FEWSHOT,
+        "harsh": TASK,
         "begun": TASK + BOXED + 'gen_prefix: "Answer:"\n',
     }
     for name, text in parts.items():
@@ -174,6 +178,30 @@ def test_lm_eval_scores_every_budget(forked: tuple[Path, dict[str, Any]]) -> Non
         right_at.append(mean)
     assert len(set(right_at)) > 1, "these problems must tell budgets apart"
     assert json.loads((out / RESULTS).read_text())["points"][0]["results"].keys() == {"plain"}
+
+
+def test_reports_count_what_lm_eval_says_or_what_our_grader_says(
+    server: RunningServer, folder: Path, forked: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """A task whose own scoring is always wrong has an accuracy of 0 by `upstream`, and ours by our grader."""
+    found = summarise(forked[0], "upstream")
+    assert found["grader"] == f"lm-eval {lm_eval.__version__}"
+    shares = [point["results"]["plain"]["exact_match,boxed"] for point in forked[1]["points"]]
+    assert [point["accuracy"] for point in found["points"]] == pytest.approx(shares)
+    settings = SweepSettings("harsh", tmp_path, BUDGETS, max_tokens=MAX_TOKENS, sampling=GREEDY)
+    sweep(server, choice(folder, "harsh"), settings)
+    harsh, lenient = summarise(tmp_path, "upstream"), summarise(tmp_path)
+    assert [point["accuracy"] for point in harsh["points"]] == [0, 0, 0, 0]
+    assert [point["verdicts"] for point in harsh["points"]] == [{"different": DOCUMENTS}] * 4
+    assert [point["accuracy"] for point in lenient["points"]] == pytest.approx(shares)
+    with pytest.raises(ValueError, match=r"grader: .* has no scores\.json"):
+        read_run(_unscored(forked[0], tmp_path / "unscored"), "upstream")
+
+
+def _unscored(out: Path, copy: Path) -> Path:
+    shutil.copytree(out, copy)
+    (copy / SCORES).unlink()
+    return copy
 
 
 def test_a_finished_sweep_draws_nothing_more(
