@@ -18,7 +18,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo test lint chromium bench-serve clean
+.PHONY: setup demo test lint chromium bench-serve bench-evals clean
 
 setup: $(STAMP)
 
@@ -49,6 +49,9 @@ test: lint chromium
 bench-serve: setup
 	$(VENV)/bin/python -m serve.bench.throughput --out runs/bench
 	$(VENV)/bin/python -m serve.bench.deadline --out runs/bench
+
+bench-evals: setup
+	$(VENV)/bin/python -m evals.bench.curve_cost --out runs/bench
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

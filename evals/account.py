@@ -58,7 +58,7 @@ class Tally:
     def add(self, record: Record) -> None:
         self.replies[record.kind] += 1
         self.prompt_tokens += record.prompt_tokens or 0
-        self.generated_tokens[record.kind] += record.generated_tokens
+        self.generated_tokens[record.kind] += record.generated_tokens or 0
         self.attempts += record.attempts
 
 

@@ -8,9 +8,19 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from evals.commands import compare, contamination, grade, problems, profile, report, sweep
+from evals.commands import (
+    compare,
+    contamination,
+    grade,
+    import_runs,
+    lm_eval,
+    problems,
+    profile,
+    report,
+    sweep,
+)
 
-_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination)
+_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """

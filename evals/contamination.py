@@ -80,7 +80,11 @@ class _Index:
                 self.grams[gram].append(number)
             self.whole[words].append(number)
             self.sought.append(_Sought(problem, words, len(grams)))
-        self.lengths = sorted({len(gram) for gram in self.grams})
+        lengths: dict[int, set[int]] = defaultdict(set)
+        for gram in self.grams:
+            lengths[gram[0]].add(len(gram))
+        # By first word, so that the few short problems do not cost a look-up at every word.
+        self.lengths = {first: sorted(each) for first, each in lengths.items()}
         self.spellings = list(self.vocabulary)
 
     def look_up(self, text: Text) -> int:
@@ -88,11 +92,12 @@ class _Index:
         words = [self.vocabulary.get(word, -1) for word in words_of(text.content)]
         hits: dict[int, dict[int, tuple[int, ...]]] = defaultdict(dict)
         for start, end in _known_runs(words):
-            for length in self.lengths:
-                for at in range(start, end - length + 1):
+            for at in range(start, end):
+                for length in self.lengths.get(words[at], ()):
                     gram = tuple(words[at : at + length])
-                    for number in self.grams.get(gram, ()):
-                        hits[number][at] = gram
+                    if at + length <= end and gram in self.grams:
+                        for number in self.grams[gram]:
+                            hits[number][at] = gram
         for number, grams in hits.items():
             self._note(self.sought[number], grams, words, text.where)
         if hits:

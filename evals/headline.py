@@ -39,6 +39,7 @@ def setup(summary: Summary) -> str:
     mode = {
         "forked": "Every budget is answered from one trace per sample, cut at its tokens.",
         "direct": "Every budget is a request of its own.",
+        "imported": "The replies were drawn elsewhere and imported.",
     }[settings["mode"]]
     return (
         f"{plan['problems']} problems, {samples} of each at {len(plan['budgets'])} budgets; "
@@ -56,9 +57,10 @@ def _gain(points: list[dict[str, Any]]) -> str:
     gained = 100 * (best["accuracy"] - first["accuracy"])
     used = best["mean_thinking_tokens"]
     cost = f", for {used:,.0f} thinking tokens a reply" if used else ""
+    doubt = " Their intervals overlap: it may be chance." if best["low"] <= first["high"] else ""
     return (
         f"Thinking raises accuracy from {start} to {_percent(best['accuracy'])} {_at(best['budget'])}: "
-        f"{gained:+.1f} points{cost}."
+        f"{gained:+.1f} points{cost}.{doubt}"
     )
 
 
@@ -85,7 +87,11 @@ def _cut(points: list[dict[str, Any]]) -> str | None:
         return None
     point = cut[-1]
     gain = point["cut"]["gain"]
-    words = "more" if gain["mean"] >= 0 else "less"
+    if gain["mean"] == 0:
+        return (
+            f"Replies cut {_at(point['budget'])} are right as often as without thinking on the same problems."
+        )
+    words = "more" if gain["mean"] > 0 else "less"
     if gain["low"] <= 0 <= gain["high"]:
         verdict = "a difference that may be chance"
     else:

@@ -67,6 +67,7 @@ def outcomes(run: Run) -> list[Outcome]:
     return [
         builder.outcome(reply, budget, trace)
         for reply, budget, trace in _points(run.replies, run.budgets, forked)
+        if run.scores is None or reply.score is not None
     ]
 
 
@@ -80,7 +81,7 @@ def crosscheck_pairs(run: Run, found: Iterable[Outcome]) -> list[tuple[Outcome, 
     for reply in run.replies:
         if reply.kind == "direct":
             first = forked.get((reply.problem, reply.sample, reply.budget))
-            if first is not None:
+            if first is not None and (run.scores is None or reply.score is not None):
                 pairs.append((first, builder.outcome(reply, reply.budget, None)))
     return pairs
 
@@ -148,10 +149,10 @@ class _Builder:
             subject=reply.subject,
             set=reply.set,
             chance=reply.chance,
-            correct=graded.correct and not censored,
-            verdict=Verdict.CENSORED if censored else graded.verdict,
+            correct=_right(self._run, reply) and not censored,
+            verdict=Verdict.CENSORED if censored else _verdict(self._run, reply),
             answer=None if censored else graded.answer,
-            group=None if censored or graded.answer is None else self._groups[reply.problem][graded.answer],
+            group=None if censored or graded.answer is None else self._group(reply),
             stop_cause=reply.stop_cause,
             finish_reason=reply.finish_reason,
             forced=forced,
@@ -167,6 +168,22 @@ class _Builder:
             stated_confidence=self._stated.get(reply.key),
         )
 
+    def _group(self, reply: Reply) -> int:
+        answer = self._run.grades[reply.graded].answer
+        assert answer is not None
+        return self._groups[reply.problem][answer, _right(self._run, reply)]
+
+
+def _right(run: Run, reply: Reply) -> bool:
+    """Whether the answer is right; by another harness's score, if it has full credit."""
+    return run.grades[reply.graded].correct if run.scores is None else reply.score == 1
+
+
+def _verdict(run: Run, reply: Reply) -> Verdict:
+    if run.scores is None:
+        return run.grades[reply.graded].verdict
+    return Verdict.EQUAL if _right(run, reply) else Verdict.DIFFERENT
+
 
 def _natural_lengths(replies: Sequence[Reply], greedy: bool) -> dict[tuple[str, int], int]:
     lengths = {}
@@ -177,8 +194,8 @@ def _natural_lengths(replies: Sequence[Reply], greedy: bool) -> dict[tuple[str, 
     return lengths
 
 
-def _groups(run: Run) -> Mapping[str, Mapping[str, int]]:
-    """Of each problem, the class of each of its answers."""
+def _groups(run: Run) -> Mapping[str, Mapping[tuple[str, bool], int]]:
+    """Of each problem, the class of each of its answers, which another harness may call right and wrong."""
     answers: dict[str, set[tuple[str, bool]]] = {}
     golds = {}
     for reply in run.replies:
@@ -186,5 +203,5 @@ def _groups(run: Run) -> Mapping[str, Mapping[str, int]]:
         golds[reply.problem] = reply.gold
         found = answers.setdefault(reply.problem, set())
         if graded.answer is not None:
-            found.add((graded.answer, graded.verdict is Verdict.EQUAL))
+            found.add((graded.answer, _right(run, reply)))
     return {problem: run.grades.classes(golds[problem], found) for problem, found in answers.items()}

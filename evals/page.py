@@ -39,6 +39,7 @@ def page(summary: Summary, samples: dict[str, Any]) -> str:
         "points": summary["points"],
         "places": positions([point["budget"] for point in summary["points"]]),
         **{f"by_{field}": summary[f"by_{field}"] for field in _FIELDS},
+        "entropy_along": summary["entropy_along"],
         "samples": samples,
     }
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
@@ -176,8 +177,9 @@ def _entropy(summary: Summary) -> Section | None:
         "entropy",
         "Entropy",
         "Entropy",
-        "How much the answers to one problem differ, and how undecided the model is from token to token.",
-        [("entropy", {})],
+        "How much the answers to one problem differ, and how undecided the model is from token to token: "
+        "at each budget, and along the traces that ended by themselves.",
+        [("entropy", {}), *([("entropy-along", {})] if summary["entropy_along"] else [])],
         tables=[table],
     )
 

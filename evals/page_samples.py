@@ -9,17 +9,16 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
-from pathlib import Path
 from typing import Any
 
 from evals.outcomes import Outcome
+from evals.questions import read_questions
 from evals.records import Record, content_hash
 from evals.replies import Run
 from evals.store import read_record_at
 
 MOST_CHARACTERS = 24_000_000
 """Of JSON in one page: more makes browsers slow to open it."""
-PROBLEMS = "problems.jsonl"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
 Unit = tuple[str, int]
@@ -93,8 +92,9 @@ class _Encoder:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._offsets = {r.key: r.offset for r in run.replies if r.kind == "trace"}
-        self._questions = _questions(run.directory)
-        self._threshold = run.entropy.forking_threshold
+        self._questions = read_questions(run.directory)
+        # At 0 every token of a model that is always sure would be a forking one.
+        self._threshold = run.entropy.forking_threshold or None
 
     def entry(self, replies: Sequence[Outcome]) -> dict[str, Any]:
         """One problem and sample with its traces, and its replies in order of budget."""
@@ -102,6 +102,7 @@ class _Encoder:
         traces: list[dict[str, Any]] = []
         places: dict[str, int] = {}
         rows: list[dict[str, Any]] = []
+        first_with: dict[str, int] = {}
         gold = ""
         for outcome in replies:
             record = read_record_at(self._run.directory, outcome.offset)
@@ -114,6 +115,8 @@ class _Encoder:
                 places[key] = len(traces)
                 traces.append(self._trace(source))
             rows.append({"index": len(rows), **_reply(outcome, record), "trace": places.get(key)})
+            # A trace that ended by itself gives the same reply at every larger budget.
+            rows[-1]["same"] = first_with.setdefault(outcome.key, len(rows) - 1)
         return {
             "id": first.problem,
             "sample": first.sample,
@@ -173,13 +176,3 @@ def entropy_letters(entropies: Iterable[float | None]) -> str:
 def _utf16_length(text: str) -> int:
     """The length of a text as browsers count it."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _questions(directory: Path) -> dict[str, str]:
-    """The problems' texts, for runs that store them."""
-    path = directory / PROBLEMS
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8") as lines:
-        rows = map(json.loads, lines)
-        return {row["id"]: row["problem"] for row in rows}

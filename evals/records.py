@@ -44,6 +44,7 @@ class Record:
     inserted_tokens: tokens of the early-stop text. answer_tokens: tokens after it, end of turn included.
     generated_tokens: tokens decoded for this record alone; a fork's thinking was decoded for its trace.
     stop_cause: as the server reports it; None for servers that do not. seed: None when decoding is greedy.
+    Counts and seconds are None where an imported reply does not tell them.
     prompt_token_ids, token_ids: the reply in tokens, where the server gives them; a fork has its answer only.
     trace, cut: for forks, the key of the trace and how many of its token_ids are kept. seconds: wall time.
     prompt_tokens: of the request. endpoint: the base URL that answered. attempts: requests sent until one was
@@ -61,12 +62,12 @@ class Record:
     budget: Budget
     stop_cause: str | None
     thinking_tokens: int | None
-    inserted_tokens: int
+    inserted_tokens: int | None
     answer_tokens: int | None
-    generated_tokens: int
+    generated_tokens: int | None
     finish_reason: str | None
     seed: int | None
-    seconds: float
+    seconds: float | None
     thinking: str | None
     answer: str
     token_ids: list[int] | None = None
@@ -115,4 +116,5 @@ def content_hash(value: Any) -> str:
 
 def problem_hash(problem: Problem) -> str:
     """Hash of what is asked and what is expected; level, subject and chance may be corrected later."""
-    return content_hash([problem.id, problem.problem, problem.answer])
+    asked = problem.messages or problem.problem
+    return content_hash([problem.id, asked, problem.answer])

@@ -17,21 +17,31 @@ from evals.grades import Grades
 from evals.grading import final_answer
 from evals.presets import is_greedy
 from evals.records import Failure, Record
+from evals.scores import SCORES, Scores
 from evals.store import read_manifest, stream_records
 from evals.token_entropy import EntropyTally
 
+UPSTREAM = "upstream"
+"""The grader that is another harness: whoever made the scores beside the replies."""
 FORCED = ("budget", "deadline", "soft", "loop", "confident", "client")
 """Stop causes of thinking that the model did not end itself."""
 
 
-_STATED = re.compile(r"(?<![0-9.])([0-9]{1,6}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})\s{0,3}(\\?%|percent)?")
+_NUMBER = r"(?<![0-9.])([0-9]{1,3}(?:\.[0-9]{1,6})?|\.[0-9]{1,6})"
+_PERCENT = r"(\\?%| ?percent\b| ?/ ?100\b)"
+_ALONE = re.compile(rf"\A[\s*_\"$]{{0,9}}{_NUMBER}\s?{_PERCENT}?[\s*_\"$.]{{0,9}}\Z")
+_OF_HUNDRED = re.compile(rf"{_NUMBER}\s?{_PERCENT}")
+_WORDS = r"(?:confiden\w{1,5}|probability|likelihood|certainty|sure)"
+_AFTER_WORD = re.compile(rf"(?i:\b{_WORDS}\b)[^0-9.]{{0,30}}{_NUMBER}(?![0-9])()")
+_STATED_TAIL = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One record, reduced.
 
-    graded: index of its grade. empty: there is no answer text.
+    graded: index of its grade. score: another harness's, in [0, 1], where there is one.
+    empty: there is no answer text.
     answer_probability: exp of the mean log probability of the tokens of the final answer; None without log
         probabilities or answer. stated_confidence: of a confidence record, as a share.
     thinks_again: the answer holds a thinking tag. offset: where its line starts in the store.
@@ -60,6 +70,7 @@ class Reply:
     cut: int | None
     of: str | None
     graded: int
+    score: float | None
     empty: bool
     answer_probability: float | None
     stated_confidence: float | None
@@ -76,7 +87,8 @@ class Reply:
 class Run:
     """Everything of a run that numbers are made of.
 
-    failures: requests without a later reply. tally: counts of all records.
+    failures: requests without a later reply. tally: counts of all records. scores: of another harness, where
+    those say what is right.
     """
 
     directory: Path
@@ -86,6 +98,12 @@ class Run:
     grades: Grades
     entropy: EntropyTally
     tally: Tally
+    scores: Scores | None = None
+
+    @property
+    def grader(self) -> str:
+        """Who says what is right."""
+        return self.grades.grader if self.scores is None else self.scores.source
 
     @property
     def budgets(self) -> list[Budget]:
@@ -100,12 +118,26 @@ class Run:
 
 
 def read_run(directory: Path, grader: str = "thinkdial") -> Run:
-    """Read, reduce and grade a run. Raises ValueError where there is none."""
+    """Read, reduce and grade a run. Raises ValueError where there is none.
+
+    grader: "thinkdial", "math-verify", "exact", or "upstream" for the scores in `scores.json`; replies
+    without one are left out then, and our own grader still tells which answers are the same.
+    """
     manifest = read_manifest(directory)
+    scores = None
+    if grader == UPSTREAM:
+        scores = Scores.read(directory)
+        if scores is None:
+            raise ValueError(
+                f"grader: {directory} has no {SCORES}, so nobody else scored it; give thinkdial, math-verify "
+                "or exact"
+            )
+        grader = "thinkdial"
     format = manifest["settings"].get("thinking_format") or {}
     tags = (format.get("open", "<think>"), format.get("close", "</think>"))
     grades = Grades(directory, grader)
-    entropy = EntropyTally(manifest["plan"]["budgets"], format)
+    forked = manifest["settings"]["mode"] == "forked"
+    entropy = EntropyTally(manifest["plan"]["budgets"], format, forked)
     tally = Tally()
     replies: list[Reply] = []
     failures: dict[str, Failure] = {}
@@ -115,16 +147,18 @@ def read_run(directory: Path, grader: str = "thinkdial") -> Run:
             continue
         entropy.add(entry)
         tally.add(entry)
-        replies.append(_reduce(entry, offset, grades, tags))
+        replies.append(_reduce(entry, offset, grades, tags, scores))
     # Their order in the store is that of the server's answers: nothing may depend on it.
     replies.sort(key=lambda reply: reply.key)
     grades.settle()
     known = {reply.key for reply in replies}
     refused = [failure for failure in failures.values() if failure.key not in known]
-    return Run(directory, manifest, replies, refused, grades, entropy, tally)
+    return Run(directory, manifest, replies, refused, grades, entropy, tally, scores)
 
 
-def _reduce(record: Record, offset: int, grades: Grades, tags: tuple[str, str]) -> Reply:
+def _reduce(
+    record: Record, offset: int, grades: Grades, tags: tuple[str, str], scores: Scores | None
+) -> Reply:
     is_answer = record.kind != "confidence"
     answer = final_answer(record.answer) if is_answer else None
     return Reply(
@@ -151,6 +185,7 @@ def _reduce(record: Record, offset: int, grades: Grades, tags: tuple[str, str]) 
         cut=record.cut,
         of=record.of,
         graded=grades.add(record.gold, record.answer if is_answer else "", answer),
+        score=None if scores is None else scores.values.get(record.key),
         empty=not record.answer.strip(),
         answer_probability=answer_probability(record, answer),
         stated_confidence=None if is_answer else stated_confidence(record.answer),
@@ -192,12 +227,15 @@ def _span_probability(pieces: Sequence[str], chosen: Sequence[float | None], ans
 
 
 def stated_confidence(text: str) -> float | None:
-    """The last number of a stated confidence, as a share: "80%", "80 %", "80" and "0.8" are 0.8.
+    """A stated confidence as a share: "80%", "80", "0.8", "80/100" and "Confidence: 80" are 0.8.
 
-    A whole number is percent, as it is asked for (1 is one percent); a fraction up to 1 without a percent
-    sign is a share. None without a number, or above 100 %.
+    It is a reply that is one number, else the last number of a hundred, else the last after a word such as
+    "confidence". A whole number is percent, as it is asked for (1 is one percent); a fraction up to 1 without
+    a percent sign is a share. None without such a number, or above 100 %: a model that answers the problem
+    once more has not said how sure it is.
     """
-    found = _STATED.findall(text)
+    tail = text[-_STATED_TAIL:]
+    found = _ALONE.findall(text) or _OF_HUNDRED.findall(tail) or _AFTER_WORD.findall(tail)
     if not found:
         return None
     number, percent = found[-1]

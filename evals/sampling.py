@@ -57,7 +57,7 @@ class Sampler:
         options["extra"] |= self._dialect.fields(budget)
         if self._settings.max_tokens is not None:
             options["extra"][self._dialect.limit] = self._settings.max_tokens
-        answered = await self._chat(self._prompt(problem), options)
+        answered = await self._chat(self._turns(problem), options)
         reply, choice = answered.reply, answered.reply.choices[0]
         start = self._answer_start(reply)
         counts = self._counts(reply, start)
@@ -145,7 +145,7 @@ class Sampler:
         Raises clients.APIError when the server refuses.
         """
         turns = [
-            {"role": "user", "content": self._prompt(problem)},
+            *self._turns(problem),
             {"role": "assistant", "content": of.answer},
             {"role": "user", "content": CONFIDENCE_PROMPT},
         ]
@@ -175,7 +175,7 @@ class Sampler:
         )
 
     async def _chat(
-        self, messages: str | list[dict[str, str]], options: dict[str, Any], prefer: str | None = None
+        self, messages: list[dict[str, str]], options: dict[str, Any], prefer: str | None = None
     ) -> Answered:
         async def streamed(client: AsyncClient) -> Reply:
             async for event in client.stream(messages, **options):
@@ -187,6 +187,11 @@ class Sampler:
             return await client.chat(messages, **options)
 
         return await self._endpoints.ask(streamed if self._dialect.streams else whole, prefer)
+
+    def _turns(self, problem: Problem) -> list[dict[str, str]]:
+        """What is sent: the turns that a problem brings, else its prompt."""
+        turns = problem.messages or (("user", self._prompt(problem)),)
+        return [{"role": role, "content": text} for role, text in turns]
 
     def _prompt(self, problem: Problem) -> str:
         return prompt(problem, self._settings.prompt)

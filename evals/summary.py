@@ -6,7 +6,7 @@ A share or accuracy without replies to count is null. Intervals are 95 % and clu
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ FORMAT = 2
 def summarise(directory: Path, grader: str = "thinkdial") -> dict[str, Any]:
     """All numbers of the run in `directory`, as JSON values. Raises ValueError where there is no run.
 
-    grader: "thinkdial", "math-verify" or "exact". Grades are kept in `grades.jsonl` of the run.
+    grader: as in `evals.replies.read_run`. Grades are kept in `grades.jsonl` of the run.
     """
     run = read_run(directory, grader)
     return summary_of(run, outcomes(run))
@@ -43,7 +43,7 @@ def summary_of(run: Run, found: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "axis": axis_of(budgets),
-        "grader": run.grades.grader,
+        "grader": run.grader,
         "grading_options": run.grades.options,
         "settings": run.manifest["settings"],
         "plan": {**plan, "problems": len(plan["problems"])},
@@ -100,13 +100,29 @@ def totals(run: Run) -> dict[str, Any]:
     """The account of the run: replies by kind, tokens, attempts, time, cost (null without prices).
 
     thinking_tokens: decoded while thinking, once for a trace whatever is forked from it. seconds: summed over
-    requests, which overlap; wall_seconds: of the sweeps.
+    requests, which overlap; wall_seconds: of the sweeps. What a reply does not tell makes its sum null.
     """
+    totals = account.totals(run.tally, account.read_account(run.directory))
+    if any(r.generated_tokens is None for r in run.replies):
+        totals |= {"generated_tokens": dict.fromkeys(totals["replies"]), "all_generated_tokens": None}
+    if run.manifest["settings"]["mode"] == "imported":
+        totals |= {"attempts": None, "wall_seconds": None}
     return {
-        **account.totals(run.tally, account.read_account(run.directory)),
-        "thinking_tokens": sum(r.thinking_tokens or 0 for r in run.replies if r.kind in ("trace", "direct")),
-        "seconds": sum(r.seconds or 0.0 for r in run.replies),
+        **totals,
+        "prompt_tokens": _sum(r.prompt_tokens for r in run.replies),
+        "thinking_tokens": _sum(r.thinking_tokens for r in run.replies if r.kind in ("trace", "direct")),
+        "seconds": _sum(r.seconds for r in run.replies),
     }
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """None if one is not known."""
+    total: float = 0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
 
 
 def _failed(run: Run, found: Sequence[Outcome]) -> dict[str, Any]:

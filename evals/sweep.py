@@ -24,6 +24,7 @@ from evals.endpoint import Endpoint
 from evals.endpoints import Endpoints
 from evals.problems import Problem, load
 from evals.progress import Progress
+from evals.questions import store_questions
 from evals.records import Failure, Kind, Record, problem_hash
 from evals.sampling import Sampler
 from evals.settings import SweepSettings
@@ -54,22 +55,28 @@ def run_sweep(
     base_urls: str | Sequence[str],
     model: str | None = None,
     api_key: str | None = None,
+    problems: Sequence[Problem] | None = None,
 ) -> SweepResult:
     """Draw every reply of a sweep that its store lacks yet.
 
     base_urls: root of a server, or of several with the same model; model: a served name, None for the first.
+    problems: to ask instead of loading `settings.problems`, which then only names them.
     A run directory that exists is resumed. Raises ValueError for settings that do not fit the store or the
     servers, `evals.store.StoreBusyError` while another sweep writes it, clients.APIError or httpx.HTTPError
     when a server fails and goes on failing; the store stays resumable.
     """
     urls = [base_urls] if isinstance(base_urls, str) else list(base_urls)
-    return asyncio.run(_run(settings, urls, model, api_key))
+    asked = load(settings.problem_sets, limit=settings.limit) if problems is None else problems
+    return asyncio.run(_run(settings, urls, model, api_key, asked))
 
 
 async def _run(
-    settings: SweepSettings, base_urls: Sequence[str], model: str | None, api_key: str | None
+    settings: SweepSettings,
+    base_urls: Sequence[str],
+    model: str | None,
+    api_key: str | None,
+    problems: Sequence[Problem],
 ) -> SweepResult:
-    problems = load(settings.problem_sets, limit=settings.limit)
     async with Endpoints.open(base_urls, model, api_key, settings.retries) as endpoints:
         endpoint = endpoints.described
         dialect = dialect_of(settings, endpoint, base_urls[0])
@@ -83,6 +90,7 @@ async def _run(
         versions = {"thinkdial": version("thinkdial"), "python": platform.python_version()}
         stored = settings.stored(endpoint, dialect, problems)
         with Store.open(settings.out, stored, plan, versions) as store:
+            store_questions(settings.out, problems)
             sampler = Sampler(endpoints, dialect, settings, stored)
             return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
@@ -114,7 +122,7 @@ class _Sweep:
         self._replies = self._tokens = self._over_budget = 0
         self._failures: list[Failure] = []
 
-    async def run(self, problems: list[Problem]) -> SweepResult:
+    async def run(self, problems: Sequence[Problem]) -> SweepResult:
         units = list(product(problems, range(self.settings.samples)))
         pending = [unit for unit in units if not self._complete(*unit)]
         queue = iter(pending)
@@ -188,11 +196,11 @@ class _Sweep:
                 return None
         self.store.add(record)
         self._replies += 1
-        self._tokens += record.generated_tokens
+        self._tokens += record.generated_tokens or 0
         if isinstance(budget, int) and (record.thinking_tokens or 0) > budget:
             self._over_budget += 1
         self._session.note(self._replies, self._tokens, self.endpoints.retried)
-        progress.reply(record.generated_tokens)
+        progress.reply(record.generated_tokens or 0)
         return record
 
 
@@ -282,7 +290,7 @@ class _Unit:
         if key in self._store:
             return self._store.read(key)
         record = await self._sweep.draw(key, draw, self._problem, self._sample, budget, self._progress)
-        self.tokens += record.generated_tokens if record is not None else 0
+        self.tokens += (record.generated_tokens or 0) if record is not None else 0
         return record
 
 

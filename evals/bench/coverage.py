@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,7 @@ CURVES = {
     "humped, loses 0.15": np.array([0.1, 0.3, 0.5, 0.65, 0.6, 0.55, 0.5, 0.5]),
 }
 _DRAWS = 500  # of a bootstrap within a simulation
+_STRATA = 20_000  # kinds of questions along a curve's distributions
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m evals.bench.coverage", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--runs", type=int, default=2000, help="data sets drawn for each row")
-    parser.add_argument("--only", default="", help="rows whose interval's name holds this")
+    parser.add_argument("--only", default="", help="rows whose 'interval: setting' holds this")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="directory for coverage.json")
     options = parser.parse_args(argv)
     rows = []
     print(f"| {'interval':38} | {'setting':48} | coverage % | +- |  |\n|---|---|---:|---:|---|")
     for case in cases():
-        if options.only in case.interval:
+        if options.only in f"{case.interval}: {case.setting}":
             row = coverage(case, options.runs, options.seed)
             rows.append(row)
             mark = "" if row.holds else "outside"
@@ -169,13 +171,19 @@ def cases() -> Iterator[Case]:
 
 def made_curves(rng: Generator, questions: int, samples: int, curve: Matrix, icc: float = 0.4) -> Matrix:
     """A matrix [questions, budgets] of mean scores whose expected curve is `curve`."""
-    size = 1 / icc - 1
-    quantile = rng.random((questions, 1))
-    p = betaincinv(curve * size, (1 - curve) * size, np.broadcast_to(quantile, (questions, len(curve))))
+    p = _quantiles(tuple(curve.tolist()), icc)[rng.integers(0, _STRATA, questions)]
     shape = (questions, len(curve), samples)
     # Seven in ten samples stand or fall with their trace, at every budget.
     luck = np.where(rng.random(shape) < 0.7, rng.random((questions, 1, samples)), rng.random(shape))
     return (luck < p[:, :, None]).mean(axis=2)
+
+
+@lru_cache
+def _quantiles(curve: tuple[float, ...], icc: float) -> Matrix:
+    """Beta quantiles [_STRATA, budgets] at the middles of equal shares."""
+    size, means = 1 / icc - 1, np.array(curve)
+    shares = (np.arange(_STRATA)[:, None] + 0.5) / _STRATA
+    return betaincinv(means * size, (1 - means) * size, shares)
 
 
 def _beta(rng: Generator, p: float, icc: float, questions: int) -> Matrix:

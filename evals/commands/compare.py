@@ -26,7 +26,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument(
         "--grader",
-        choices=("thinkdial", "math-verify", "exact"),
+        choices=("thinkdial", "math-verify", "exact", "upstream"),
         default="thinkdial",
         help="who grades all of the runs (thinkdial)",
     )

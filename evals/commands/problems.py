@@ -42,15 +42,15 @@ def run(options: argparse.Namespace) -> int:
     """List, show or export."""
     from evals.problems import load
 
-    if not options.sets:
-        if options.export:
-            return fail("export: no set is named; give one or more before --export", WRONG_USAGE)
-        print(listing())
-        return 0
+    if not options.sets and options.export:
+        return fail("export: no set is named; give one or more before --export", WRONG_USAGE)
     limit = options.limit
     if limit is None and options.export is None:
         limit = _SHOWN
     try:
+        if not options.sets:
+            print(listing())
+            return 0
         problems = load(options.sets, limit=limit, seed=options.seed)
         if options.export is not None:
             _export(problems, options.export, options.prompt)

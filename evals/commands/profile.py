@@ -23,7 +23,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write instead")
     parser.add_argument(
         "--grader",
-        choices=("thinkdial", "math-verify", "exact"),
+        choices=("thinkdial", "math-verify", "exact", "upstream"),
         default="thinkdial",
         help="who grades the run (thinkdial)",
     )

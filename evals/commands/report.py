@@ -17,7 +17,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     parser.add_argument("directory", type=Path, metavar="RUN", help="run directory")
     parser.add_argument(
         "--grader",
-        choices=("thinkdial", "math-verify", "exact"),
+        choices=("thinkdial", "math-verify", "exact", "upstream"),
         default="thinkdial",
         help="who says which answers are right (thinkdial)",
     )
@@ -57,11 +57,11 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def write(directory: Path, failed: bool) -> int:
+def write(directory: Path, failed: bool, grader: str = "thinkdial") -> int:
     """Write the report of a run and print its table and files; 1 if `failed`, else 0."""
     from evals.report import write_report
 
-    _show(write_report(directory), directory)
+    _show(write_report(directory, grader), directory)
     return FAILED if failed else 0
 
 

@@ -27,10 +27,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "Run the same command again to resume; add budgets, samples or problems the same way.",
     )
     _add_asked(parser)
-    _add_server(parser)
-    _add_sampling(parser)
+    add_curve(parser)
+    add_server(parser)
+    add_sampling(parser)
     _add_adaptive(parser)
-    _add_account(parser)
+    add_account(parser)
+    _add_estimate(parser)
     parser.set_defaults(run=run)
 
 
@@ -47,6 +49,11 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--prompt", metavar="P", help="a preset, a text with {problem}, or a file with one (each set's own)"
     )
+
+
+def add_curve(parser: argparse.ArgumentParser, samples: str = "1") -> None:
+    """Declare the points of a curve, and what is stored of each. samples: in words, if none are asked."""
+    group = parser.add_argument_group("what is drawn")
     group.add_argument(
         "--budgets",
         type=_budgets,
@@ -54,7 +61,9 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
         help="comma-separated: thinking tokens (0: thinking off, max: no limit); or effort levels; or off,on",
     )
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
-    group.add_argument("--samples", type=int, default=1, metavar="N", help="replies a problem and budget (1)")
+    group.add_argument(
+        "--samples", type=int, default=1, metavar="N", help=f"replies a problem and budget ({samples})"
+    )
     group.add_argument(
         "--mode",
         choices=("forked", "direct"),
@@ -80,7 +89,8 @@ def _add_asked(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_server(parser: argparse.ArgumentParser) -> None:
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Declare which server answers."""
     group = parser.add_argument_group("who is asked")
     group.add_argument(
         "--base-url",
@@ -107,7 +117,8 @@ def _add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
+def add_sampling(parser: argparse.ArgumentParser) -> None:
+    """Declare how replies are sampled."""
     group = parser.add_argument_group("how replies are sampled")
     group.add_argument(
         "--sampling",
@@ -125,10 +136,15 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of sampling (0)")
 
 
-def _add_account(parser: argparse.ArgumentParser) -> None:
+def add_account(parser: argparse.ArgumentParser) -> None:
+    """Declare what tokens cost."""
     group = parser.add_argument_group("what it costs")
     group.add_argument("--price-in", type=float, metavar="USD", help="of a million prompt tokens")
     group.add_argument("--price-out", type=float, metavar="USD", help="of a million generated tokens")
+
+
+def _add_estimate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what it would cost")
     group.add_argument(
         "--dry-run", action="store_true", help="say what would be asked and cost; ask for no completion"
     )
@@ -180,8 +196,8 @@ def run(options: argparse.Namespace) -> int:
 
     again = shlex.join(["thinkdial", "eval", *options.arguments])
     try:
-        settings = _settings(options)
-        key = _api_key(options.api_key_env)
+        settings = sweep_settings(options)
+        key = api_key(options.api_key_env)
         adaptive = None
         if options.until_width is not None:
             adaptive = Adaptive(options.until_width, options.max_samples, options.max_problems)
@@ -216,7 +232,7 @@ def run(options: argparse.Namespace) -> int:
     return write(settings.out, failed=bool(result.failures))
 
 
-def _settings(options: argparse.Namespace) -> "SweepSettings":
+def sweep_settings(options: argparse.Namespace) -> "SweepSettings":
     """The settings of the command line. Raises ValueError naming the one that is wrong."""
     from evals.account import Prices
     from evals.presets import sampling
@@ -281,7 +297,7 @@ def _logprobs(text: str) -> "Logprobs":
     return int(text)
 
 
-def _api_key(name: str | None) -> str | None:
+def api_key(name: str | None) -> str | None:
     """The key in the environment variable `name`, or in the usual one. ValueError if `name` is not set."""
     if name is not None and not os.environ.get(name):
         raise ValueError(f"api_key_env: {name!r} is not set; put the server's key into that variable")

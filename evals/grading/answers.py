@@ -13,6 +13,7 @@ _RELATIONS = {
     "subseteq": "subset",
 }  # fmt: skip
 _SET_OPERATIONS = {"cup": "union", "cap": "intersection", "setminus": "difference"}
+_WORD_LENGTH = 4  # a name with fewer letters is a variable's
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
@@ -67,7 +68,9 @@ class AnswerParser(EnvironmentParser):
                 break
             if self.at_condition() or (found and self.at_condition(_ANY)):
                 self.skip_condition(closers)
-                break
+                if self.closes(closers):
+                    break
+                continue
             found.append(self.clause())
             if not self.sees("op", ",", ";", "and", "or") and not self.at_condition():
                 break
@@ -88,8 +91,16 @@ class AnswerParser(EnvironmentParser):
         return bool(words) and words[0].lower() in openings
 
     def skip_condition(self, closers: tuple[str, ...]) -> None:
+        """Step over a condition, to the end or to where another answer follows."""
         while not self.closes(closers):
+            if self.sees("op", "and", "or", ";") and self.another_answer():
+                return
             self.at += 1
+
+    def another_answer(self) -> bool:
+        """Whether what follows "and" here is an equation, as in f(x) = 0 for x < 1 and f(x) = 1 for x > 1."""
+        ahead = self.tokens[self.at + 1 : self.at + 7]
+        return bool(ahead) and ahead[0].kind != "text" and any(token.text == "=" for token in ahead)
 
     def clause(self) -> Node:
         """An expression, or a chain of relations between expressions."""
@@ -120,15 +131,13 @@ class AnswerParser(EnvironmentParser):
         )
 
     def skip_label(self) -> None:
-        """Step over "Paolo:" or "Case 1:" before a value."""
+        """Step over "Paolo:", "Case 1:" or "Maximum =" before a value."""
+        first = self.peek()
         for length in (1, 2, 3):
-            if self.sees("op", ":", offset=length):
-                words = self.tokens[self.at : self.at + length]
-                if (
-                    words[0].kind in ("text", "word")
-                    and len(words[0].text) > 1
-                    and self.peek(length + 1) is not None
-                ):
+            if first is not None and self.sees("op", ":", "=", offset=length):
+                shortest = 2 if self.sees("op", ":", offset=length) else _WORD_LENGTH
+                named = first.kind == "text" or (first.kind == "word" and len(first.text) >= shortest)
+                if named and self.peek(length + 1) is not None:
                     self.at += length + 1
                 return
 

@@ -74,7 +74,22 @@ class AtomParser(ExpressionParser):
         if self.sees("op", "...") and "." in text.rstrip("."):
             self.at += 1
             return node("decimal", name=text + "...", number=Fraction(text))
-        return literal(text)
+        return self.lettered_digits(text) or literal(text)
+
+    def lettered_digits(self, text: str) -> Node | None:
+        """152A_11, where every letter is a digit of the base; None for 3x_1."""
+        letters, base = self.peek(), self.peek(2)
+        if letters is None or base is None or letters.spaced or not self.sees("op", "_", offset=1):
+            return None
+        base = self.peek(3) if base.text == "{" else base
+        if letters.kind != "word" or not letters.text.isupper() or base is None or not base.text.isdecimal():
+            return None
+        value = int(base.text[:4])
+        if value > 36 or any(int(letter, 36) >= value for letter in letters.text):
+            return None
+        self.at += 2
+        self.raw_script()
+        return node("based", name=text + letters.text, number=Fraction(value))
 
     def word(self, token: Token) -> Node:
         """A letter, a function's or constant's name, or a product of up to three letters."""
@@ -105,7 +120,7 @@ class AtomParser(ExpressionParser):
                 return _product([letter(each) for each in text[:split]])
         if text.startswith("pi") and len(text) <= 4:
             return _product([constant("pi"), *(letter(each) for each in text[2:])])
-        if len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
+        if 0 < len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
             # The last letter is left for what binds tighter than a product: an exponent or a subscript.
             self.at -= 1
             self.tokens[self.at] = Token("word", text[1:], False)

@@ -7,6 +7,7 @@ _CHOICE = re.compile(
     r"(?:\(\s*([A-Ja-j])\s*\)|([A-J])(?=\s*[.):}\]$]|\s*\Z))\s*[.):]?\s*\}?(.*)",
     re.DOTALL | re.IGNORECASE,
 )
+_ANOTHER = re.compile(r"(?:text\s*\{\s*)?(?:or|and|,|/)\s*(?:text\s*\{\s*)?\(?\s*[A-J]\b", re.IGNORECASE)
 _SEVERAL = re.compile(r"[\s(]*([A-J](?:[\s,;]*(?:and\s+)?[A-J]){1,9})[\s).]*")
 
 
@@ -32,6 +33,8 @@ def _choice(text: str) -> tuple[str, str] | None:
     if match is None:
         return None
     rest = match[3].strip(" $.{}\\:")
+    if _ANOTHER.match(rest):
+        return None
     if rest and not (match[1] or (text[match.start(3) - 1] in " .):}" and rest[0] not in "+-*/^_=<>(|")):
         return None
     return (match[1] or match[2]).upper(), rest

@@ -10,14 +10,30 @@ from itertools import pairwise
 
 from evals.grading import intervals, probe
 from evals.grading.exact import rational
+from evals.grading.forms import (
+    both_name_a_function,
+    declared_parameters,
+    ends_of_chain,
+    set_of,
+    signs_written_out,
+    value_of,
+    with_argument_of,
+    with_parameter_of,
+    without_wrapping,
+)
 from evals.grading.matrices import has_matrix, line, rows_of
 from evals.grading.options import GradingOptions
 from evals.grading.scalars import same_scalar
-from evals.grading.tree import Node, is_scalar, negative, node, rebuild, symbol, symbols, transform, walk
+from evals.grading.tree import (
+    Node,
+    is_scalar,
+    negative,
+    node,
+    symbols,
+)
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "subset": "superset"}
 _MAX_ITEMS = 200
-_PARAMETERS = frozenset(["k", "n", "m", "l", "ell", "t", "s", "j", "c", "C", "K", "N"])
 
 
 class Comparison:
@@ -29,13 +45,17 @@ class Comparison:
 
     def answers(self, first: Node, second: Node) -> bool:
         """Whether two whole answers are equal."""
-        first, second = _signs_written_out(_bare(first)), _signs_written_out(_bare(second))
-        return self.same(first, _with_parameter_of(first, second))
+        declared = declared_parameters(first) | declared_parameters(second)
+        first, second = (
+            signs_written_out(without_wrapping(first)),
+            signs_written_out(without_wrapping(second)),
+        )
+        return self.same(first, with_parameter_of(first, second, declared))
 
     def same(self, first: Node, second: Node) -> bool:
         if first == second:
             return True
-        first, second = _bare(first), _bare(second)
+        first, second = without_wrapping(first), without_wrapping(second)
         kinds = {first.kind, second.kind}
         if "text" in kinds:
             return self.words(first, second)
@@ -46,7 +66,7 @@ class Comparison:
         if "cases" in kinds:
             return first.kind == second.kind and self.unordered(first.args, second.args)
         if "member" in kinds:
-            return self.same(_member(first), _member(second))
+            return self.same(set_of(first), set_of(second))
         if kinds == {"relation"}:
             return self.relations(first, second) or (
                 symbols(first) == symbols(second) and self.as_sets(first, second)
@@ -91,12 +111,12 @@ class Comparison:
         if "tuple" in kinds:
             bare = first if first.kind == "tuple" else second
             other = second if first.kind == "tuple" else first
-            if other.kind == "set" and not other.name:
+            if (other.kind == "set" and not other.name) or (other.kind == "list" and other.name == "or"):
                 return False
             if other.args and all(part.kind == "relation" for part in other.args):
-                return self.ordered(
-                    bare.args, tuple(_right_side(part) for part in other.args)
-                ) or self.as_sets(first, second)
+                return self.ordered(bare.args, tuple(value_of(part) for part in other.args)) or self.as_sets(
+                    first, second
+                )
             return self.ordered(bare.args, other.args)
         if kinds == {"list"} and self.options.ordered_lists:
             return self.ordered(first.args, second.args)
@@ -138,9 +158,9 @@ class Comparison:
     def ratios(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             scalar, pair = (second, first) if first.kind == "ratio" else (first, second)
-            return (
-                len(pair.args) == 2 and is_scalar(scalar) and self.scalars(node("divide", *pair.args), scalar)
-            )
+            if len(pair.args) != 2 or scalar.kind not in ("divide", "decimal") or _clock(pair):
+                return False
+            return self.scalars(node("divide", *pair.args), scalar)
         if self.ordered(first.args, second.args):
             return True
         if len(first.args) != len(second.args) or (_clock(first) and _clock(second)):
@@ -181,10 +201,12 @@ class Comparison:
             if operators == flipped and self.ordered(first.args, tuple(reversed(second.args))):
                 return True
         if len(operators) == len(others) == 1:
+            if operators == others == ["="] and both_name_a_function(first, second):
+                return self.same(first.args[1], second.args[1])
             return self.proportional(first, second)
         if set(operators) | set(others) == {"="}:
             return (
-                self.same(_last_equation(first), _last_equation(second))
+                self.same(ends_of_chain(first), ends_of_chain(second))
                 if len(operators) + len(others) > 2
                 else False
             )
@@ -196,7 +218,7 @@ class Comparison:
             return False
         if not all(is_scalar(side) for side in (*first.args, *second.args)):
             return False
-        renamed = _with_function_values(first, second)
+        renamed = with_argument_of(first, second)
         left, right = (node("add", each.args[0], negative(each.args[1])) for each in renamed)
         if symbols(left) != symbols(right):
             return False
@@ -210,7 +232,7 @@ class Comparison:
     def relation_and_other(self, first: Node, second: Node) -> bool:
         relation, other = (first, second) if first.kind == "relation" else (second, first)
         if set(relation.name.split()) == {"="}:
-            target = _right_side(relation)
+            target = value_of(relation)
             if target is not relation:
                 return self.same(target, other)
             return False
@@ -219,7 +241,7 @@ class Comparison:
     def congruences(self, first: Node, second: Node) -> bool:
         if first.kind != second.kind:
             congruence, other = (first, second) if first.kind == "congruence" else (second, first)
-            return self.same(congruence.args[0], _right_side(other))
+            return self.same(congruence.args[0], value_of(other))
         if not self.same(first.args[1], second.args[1]):
             return False
         values = [rational(each.args[0]) for each in (first, second)]
@@ -230,130 +252,10 @@ class Comparison:
 
     def words(self, first: Node, second: Node) -> bool:
         if first.kind == second.kind:
-            return first.name.replace(" ", "") == second.name.replace(" ", "")
+            return bool(first.name) and first.name.replace(" ", "") == second.name.replace(" ", "")
         value, words = (second, first) if first.kind == "text" else (first, second)
-        target = _right_side(value)
+        target = value_of(value)
         return target is not value and self.same(target, words)
-
-
-def _signs_written_out(item: Node) -> Node:
-    """a +- b as the list of both values, inside its list or set where it stands in one."""
-    if not any(part.kind == "plusminus" for part in walk(item)):
-        return item
-    if item.kind in ("list", "set"):
-        items: list[Node] = []
-        for arg in item.args:
-            written = _signs_written_out(arg)
-            items.extend(written.args if written.kind == "list" and arg.kind != "list" else (written,))
-        return rebuild(item, tuple(items))
-
-    def chosen(upper: bool) -> Node:
-        def choose(part: Node) -> Node:
-            if part.kind != "plusminus":
-                return part
-            plus = (part.name == "+-") == upper
-            return node("add", part.args[0], part.args[1] if plus else negative(part.args[1]))
-
-        return transform(item, choose)
-
-    return node("list", chosen(True), chosen(False), name=",")
-
-
-def _bare(item: Node) -> Node:
-    """Without a list or set around a single item, and without conditions such as k in Z beside an answer."""
-    if item.kind == "list":
-        kept = tuple(part for part in item.args if not _is_condition(part))
-        if kept and len(kept) < len(item.args):
-            item = rebuild(item, kept)
-        if len(item.args) > 1 and all(part.kind == "set" for part in item.args) and item.name == "and":
-            return item
-    while item.kind in ("list", "set") and len(item.args) == 1:
-        item = item.args[0]
-    return item
-
-
-def _with_parameter_of(first: Node, second: Node) -> Node:
-    """`second` with its free parameter named as in `first`: 2 pi n and 2 pi k are one family."""
-    names = _value_symbols(first), _value_symbols(second)
-    old, fresh = names[1] - names[0], names[0] - names[1]
-    if len(old) != 1 or len(fresh) != 1:
-        return second
-    if not (old <= _PARAMETERS and fresh <= _PARAMETERS) and not (_is_family(first) and _is_family(second)):
-        return second
-    (name,), renamed = old, symbol(next(iter(fresh)))
-    return transform(second, lambda part: renamed if part.kind == "symbol" and part.name == name else part)
-
-
-def _is_family(item: Node) -> bool:
-    """Tuples, whose free symbol can only be a parameter."""
-    item = _right_side(item)
-    return item.kind == "tuple" or (item.kind == "list" and all(part.kind == "tuple" for part in item.args))
-
-
-def _value_symbols(item: Node) -> frozenset[str]:
-    """Free symbols, without the names that equations give to values."""
-    if item.kind == "list":
-        return frozenset().union(*(_value_symbols(part) for part in item.args))
-    return symbols(_right_side(item))
-
-
-def _is_condition(item: Node) -> bool:
-    if item.kind != "member":
-        return False
-    where = item.args[1]
-    return where.kind == "symbol" and where.name.startswith("set ")
-
-
-def _member(item: Node) -> Node:
-    return item.args[1] if item.kind == "member" else item
-
-
-def _right_side(item: Node) -> Node:
-    """5 of x = 5 or f(x) = 5, whatever the order; `item` itself when no side is a mere name."""
-    if item.kind != "relation" or set(item.name.split()) != {"="}:
-        return item
-    for label, value in ((item.args[0], item.args[-1]), (item.args[-1], item.args[0])):
-        if _is_label(label) and not (label.kind == "symbol" and label.name in symbols(value)):
-            return value
-    if len(item.args) > 2:
-        return item.args[-1]
-    return item
-
-
-def _is_label(item: Node) -> bool:
-    if item.kind == "symbol":
-        return True
-    if item.kind == "multiply":  # AB, S_ABC: letters side by side
-        return all(part.kind == "symbol" and part.name.isupper() for part in item.args)
-    if item.kind in ("tuple", "ratio"):
-        return all(_is_label(part) for part in item.args)
-    if item.kind == "call" and item.name in ("abs", "det", "deg", "Pr", "min", "max"):
-        return all(_is_label(part) for part in item.args)
-    return item.kind == "call" and item.name.startswith("function ")
-
-
-def _last_equation(item: Node) -> Node:
-    """x = a = b as x = b."""
-    return node("relation", item.args[0], item.args[-1], name="=") if len(item.args) > 2 else item
-
-
-def _with_function_values(first: Node, second: Node) -> tuple[Node, Node]:
-    """f(t) = 2t with f's argument named as in the other definition."""
-    heads = [each.args[0] for each in (first, second)]
-    defined = all(
-        head.kind == "call"
-        and head.name.startswith("function ")
-        and len(head.args) == 1
-        and head.args[0].kind == "symbol"
-        for head in heads
-    )
-    if not defined or heads[0].name != heads[1].name:
-        return first, second
-    old, fresh = heads[1].args[0].name, heads[0].args[0].name
-    renamed = transform(
-        second, lambda part: symbol(fresh) if part.kind == "symbol" and part.name == old else part
-    )
-    return first, renamed
 
 
 def _distinct(item: Node) -> Sequence[Node]:

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
 from evals.grading.tokens import Token
-from evals.grading.tree import Node, constant, negative, node, number, symbol
+from evals.grading.tree import SCALARS, Node, constant, negative, node, number, symbol
 from evals.grading.units import is_unit
 from evals.grading.vocabulary import FUNCTIONS, GREEK, is_separating_word, known_word, names
 
@@ -147,6 +147,8 @@ class ExpressionParser:
         value = last.number if last.kind == "number" else None
         assert token is not None
         if token.kind == "text" or (token.kind == "word" and self.is_unit_here(token.text, last)):
+            if last.kind not in SCALARS:
+                raise ParseError("words after what is no number")
             return [node("unit", _multiplied(factors), name=self.unit())]
         if token.kind == "num" and last.kind in ("number", "decimal", "symbol", "call"):
             whole = self.mixed(value)

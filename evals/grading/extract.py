@@ -12,6 +12,7 @@ _TOKENS = re.compile(r"\\(?:boxed|fbox|framebox)(?![A-Za-z])\s*+\{|\\.|[{}]", re
 _UNBRACED_BOX = re.compile(r"\\boxed\s*+([0-9A-Za-z]|\\[a-z]+(?:\{[^{}]*\}){1,2})")
 _THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>")
 _JOINER = re.compile(r"\b(?:and|or)\b|[,;&]|\\q?quad")
+_WORDS_FIRST = re.compile(r"(?<!\\)\b(?!text\b|quad\b|qquad\b|and\b|or\b|mbox\b)[A-Za-z]+")
 _NO_JOINT = re.compile(r"[0-9=.:]|\bthen\b|\n\s*\n")
 _MAX_GAP = 60  # characters between boxes of one answer
 _MAX_BOXES = 1_000
@@ -94,6 +95,8 @@ def boxed_answer(text: str) -> str | None:
         gap = text[end:start]
         if end > start or len(gap) > _MAX_GAP or _NO_JOINT.search(gap) or not _JOINER.search(gap):
             break
+        if _WORDS_FIRST.search(gap) and not gap.rstrip(" $}").endswith((" and", " or")):
+            break
         if inner not in parts:
             parts.insert(0, inner)
         start = earlier
@@ -105,7 +108,7 @@ def stated_answer(text: str) -> str | None:
     tail = text[-_TAIL:]
     hashes = _last(_HASHES, tail)
     if hashes is not None:
-        return hashes[1].strip()
+        return value_in(hashes[1].strip())
     stated = _last(_STATED, tail)
     if stated is None:
         return None

@@ -4,19 +4,22 @@
 numerically; 4. computer algebra in a worker process, for what numbers cannot settle.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
+from evals.grading.opposites import opposed
 from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
 from evals.grading.plain import normalise, plain_number
-from evals.grading.readings import readings
+from evals.grading.readings import readings, strip
 from evals.grading.tree import Node, is_scalar
 
 _DEFAULT = GradingOptions()
 _SYMBOLIC = "evals.grading.symbolic:equal_expressions"
+_SYMBOLIC_SECONDS = 1.0  # for one comparison
 _MAX_WORKER_CALLS = 4  # in one comparison
 
 
@@ -33,10 +36,12 @@ def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade
         return Grade(False, None, Verdict.NO_ANSWER)
     expected = expected_answer(gold)
     verdict, method = compare(expected, answer, options)
-    if verdict is not Verdict.EQUAL:  # a short reply may be the answer as a whole: odd $n$
+    if (
+        verdict in (Verdict.DIFFERENT, Verdict.UNPARSABLE) and method != "symbolic"
+    ):  # a short reply may be the answer as a whole: odd $n$
         whole = bare_answer(after_thinking(response) or "")
         if (
-            whole is not None
+            whole not in (None, answer)
             and "boxed" not in whole
             and compare(expected, whole, options)[0] is Verdict.EQUAL
         ):
@@ -63,8 +68,10 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
     try:
         left, right = readings(a, options), readings(b, options)
         comparison = Comparison(options)
-        if same_choice(a, b) or any(comparison.answers(one, other) for one in left for other in right):
-            return Verdict.EQUAL, "typed"
+        if same_choice(strip(a), strip(b)) or any(
+            comparison.answers(one, other) for one in left for other in right
+        ):
+            return (Verdict.DIFFERENT if opposed(a, b) else Verdict.EQUAL), "typed"
     except TooLargeError:
         return Verdict.LIMIT, "typed"
     if comparison.unsettled and options.symbolic:
@@ -79,10 +86,14 @@ def _symbolic(
     unsettled: Sequence[tuple[Node, Node]], left: tuple[Node, ...], right: tuple[Node, ...]
 ) -> tuple[Verdict, str]:
     """What computer algebra says of two whole scalars; parts of collections it does not see stay a LIMIT."""
+    started = time.monotonic()
     for one, other in unsettled[:_MAX_WORKER_CALLS]:
         if one not in left + right or not (is_scalar(one) and is_scalar(other)):
             continue
-        result = shared_cage(_SYMBOLIC).call(one, other)
+        left_seconds = _SYMBOLIC_SECONDS - (time.monotonic() - started)
+        if left_seconds <= 0:
+            return Verdict.LIMIT, "symbolic"
+        result = shared_cage(_SYMBOLIC).call(one, other, seconds=left_seconds)
         if result.outcome != "done":
             return Verdict.LIMIT, "symbolic"
         if result.value is not None:

@@ -35,7 +35,10 @@ def _intervals(item: Node) -> list[Interval] | None:
             len(item.args) == 2 and len(item.name) == 2 and item.name[0] in "([" and item.name[1] in ")]"
         ):
             low, high = _end(item.args[0], item.name[0] == "["), _end(item.args[1], item.name[1] == "]")
-            return None if low is None or high is None or low.value > high.value else [(low, high)]
+            if low is None or high is None or low.value > high.value:
+                return None
+            is_point = low.value == high.value and item.name != "[]"  # (a, a) is a pair, not the empty set
+            return None if is_point else [(low, high)]
         case "set":
             ends = [_end(arg, True) for arg in item.args]
             return (

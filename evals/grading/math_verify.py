@@ -14,7 +14,7 @@ _MEMORY_BYTES = 1 << 32
 
 
 def grade(gold: str, response: str) -> Grade:
-    """The grade that math-verify gives, its verdicts in our words. Raises ValueError if it is not installed."""
+    """The grade math-verify gives, its verdicts in our words. Raises ValueError if it is not installed."""
     if importlib.util.find_spec("math_verify") is None:
         raise ValueError(
             "grader: 'math-verify' is not installed; give another, or pip install 'thinkdial[math-verify]'"

@@ -5,6 +5,7 @@ size * 10**-d. All work is bounded: exponents, arguments of functions and terms 
 which the value is unknown (`UnknownError`) or too large (`TooLargeError`).
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 _MAX_LOG_ARGUMENT = 10**9  # of exponentials: e^x and a^b
 _MAX_ANGLE = 10**30
 _MAX_GAMMA = 10**5
+_MAX_WHOLE = 10**30  # numbers whose divisors are asked for
 _MAX_TERMS = 200
 _MAX_STEPS = 20_000
 _LOCAL = threading.local()
@@ -183,6 +185,12 @@ class Evaluator:
                 return mp.expj(first)
             case "sgn", 1:
                 return mp.sign(first)
+            case (("gcd" | "lcm"), _):
+                if not all(mp.isint(value) for value in values):
+                    raise UnknownError("a divisor of what is not whole")
+                if max(abs(value) for value in values) > _MAX_WHOLE:
+                    raise TooLargeError("a divisor of numbers too large")
+                return mp.mpf((math.gcd if name == "gcd" else math.lcm)(*(int(value) for value in values)))
             case (("factorial" | "doublefactorial"), 1):
                 if abs(first) > _MAX_GAMMA:
                     raise TooLargeError("a factorial too large to evaluate")

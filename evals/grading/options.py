@@ -48,7 +48,7 @@ class GradingOptions:
     rounded_digits: a decimal with at least this many significant digits equals an exact value (a fraction,
         radical, ...) that rounds to it; 0: never.
     mixed_numbers: whether "3 1/2" is 7/2; otherwise it is a product.
-    bare_reply: whether a short reply without any mark (no box, no "the answer is") is itself the answer.
+    bare_base: whether the digits 17 alone stand for 17_8, whose base the question gives.
     symbolic: whether what numbers cannot settle goes to computer algebra; otherwise it is a LIMIT.
     """
 
@@ -58,7 +58,7 @@ class GradingOptions:
     decimal_comma: bool = True
     rounded_digits: int = 3
     mixed_numbers: bool = True
-    bare_reply: bool = True
+    bare_base: bool = True
     symbolic: bool = True
 
 

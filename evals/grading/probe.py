@@ -47,6 +47,8 @@ def agree(first: Node, second: Node) -> bool | None:
         if found is None:
             continue
         mp = context(_DIGITS)
+        if not (mp.isfinite(found.first) and mp.isfinite(found.second)):
+            continue  # infinity is close to nothing, and says nothing of the other values
         kinds = [mp.im(value) != 0 for value in (found.first, found.second)]
         if kinds[0] != kinds[1]:
             mixed += 1  # outside the domain of one of them

@@ -20,7 +20,7 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     """
     for one, other in ((first, second), (second, first)):
         if one.kind == "based":
-            return _same_based(one, other)
+            return _same_based(one, other, options)
     for one, other in ((first, second), (second, first)):
         if one.kind == "percent":
             return _same_percent(one, other, options)
@@ -33,8 +33,8 @@ def same_scalar(first: Node, second: Node, options: GradingOptions) -> bool | No
     return _same_value(first, second, options)
 
 
-def _same_based(based: Node, other: Node) -> bool | None:
-    if other.kind == "number" and other.name:
+def _same_based(based: Node, other: Node, options: GradingOptions) -> bool | None:
+    if other.kind == "number" and other.name and options.bare_base:
         return based.name.lstrip("0") == other.name.lstrip("0")
     if other.kind == "based" and based.number == other.number:
         return based.name.lstrip("0").upper() == other.name.lstrip("0").upper()
@@ -46,11 +46,13 @@ def _same_percent(percent: Node, other: Node, options: GradingOptions) -> bool |
     inner = percent.args[0]
     if other.kind == "percent":
         return same_scalar(inner, other.args[0], options)
+    if other.kind == "degree":
+        return False
     settled: bool | None = False
     if options.percent in ("number", "either"):
         settled = same_scalar(inner, other, options)
     if settled is not True and options.percent in ("fraction", "either"):
-        settled = same_scalar(node("divide", inner, number(100)), other, options) or settled
+        settled = same_scalar(inner, node("multiply", number(100), other), options) or settled
     return settled
 
 
@@ -69,6 +71,8 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     if other.kind != "unit":
         return options.units != "require" and same_scalar(inner, other, options)
     measures = measure(one.name), measure(other.name)
+    if (measures[0] is None) != (measures[1] is None):
+        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
     if measures[0] is None or measures[1] is None:
         return same_scalar(inner, other.args[0], options)
     if measures[0][0] != measures[1][0]:
@@ -78,6 +82,11 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
         for item, (_, factor) in ((inner, measures[0]), (other.args[0], measures[1]))
     ]
     return same_scalar(scaled[0], scaled[1], options)
+
+
+def _no_common_word(unit: str, other: str) -> bool:
+    stems = [{word.lower().rstrip("s.") for word in name.split()} for name in (unit, other)]
+    return not stems[0] & stems[1]
 
 
 def _same_degree(degree: Node, other: Node, options: GradingOptions) -> bool | None:
@@ -98,18 +107,21 @@ def _same_value(first: Node, second: Node, options: GradingOptions) -> bool | No
     values = rational(first), rational(second)
     if values[0] is not None and values[1] is not None:
         return values[0] == values[1] or _rounds(first, second, options)
+    if _is_infinite(first) or _is_infinite(second):
+        infinities = probe.real_value(first), probe.real_value(second)
+        return None not in infinities and infinities[0] == infinities[1]
     bare = _without_letter_unit(first, second)
     if bare is not None:
         return _same_value(*bare, options)
-    if bool(symbols(first)) != bool(symbols(second)):
-        return _vanishing(first, second)
     settled = probe.agree(first, second)
     return True if settled is False and _rounds(first, second, options) else settled
 
 
-def _vanishing(first: Node, second: Node) -> bool | None:
-    """One side has letters, the other none: equal only if the letters cancel."""
-    return probe.agree(first, second)
+def _is_infinite(item: Node) -> bool:
+    """Whether infinity stands anywhere but in a sum's limits."""
+    if item.kind == "sum":
+        return _is_infinite(item.args[0])
+    return item == constant("oo") or any(_is_infinite(arg) for arg in item.args)
 
 
 def _without_letter_unit(first: Node, second: Node) -> tuple[Node, Node] | None:
@@ -135,7 +147,7 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
     """Whether one is a decimal with enough digits to which the other (no decimal) rounds or is cut."""
     if not options.rounded_digits:
         return False
-    for one, other in ((first, second), (second, first)):
+    for one, other in (_scaled(first, second), _scaled(second, first)):
         if one.kind != "decimal" or one.number is None or any(part.kind == "decimal" for part in walk(other)):
             continue
         exact = rational(other)
@@ -159,6 +171,15 @@ def _rounds(first: Node, second: Node, options: GradingOptions) -> bool:
         ):
             return True
     return False
+
+
+def _scaled(one: Node, other: Node) -> tuple[Node, Node]:
+    """2.3 * 10^-3 beside v as 2.3 beside 1000 v."""
+    if one.kind == "multiply" and [arg.kind for arg in one.args] == ["decimal", "power"]:
+        decimal, power = one.args
+        if power.args[0].number == 10:
+            return decimal, node("divide", other, power)
+    return one, other
 
 
 def _fraction(value: Any) -> Fraction | None:

@@ -56,6 +56,7 @@ _LOST_ESCAPE = re.compile(
 _LOST_LETTERS = {"\x0c": "\\f", "\x08": "\\b", "\t": "\\t", "\r": "\\r", "\x0b": "\\v", "\n": "\\n"}
 _GLUED_SPACE = re.compile(r"\\(q?quad)(?=[A-Za-z])")
 _PRIMES = re.compile(r"\^\s*+\{?\s*+((?:\\prime\s*+)+)\}?")
+_RAISED_TAG = re.compile(r"<sup>([^<>]{1,40})</sup>")
 _NULL_DELIMITER = re.compile(r"\\(?:left|right)\s*+\.")
 
 
@@ -75,6 +76,7 @@ def spell(text: str) -> str:
         text = text.translate(_UNICODE)
     if "\\" in text or "\x0c" in text:
         text = _GLUED_SPACE.sub(r"\\\1 ", repair(text))
+    text = _RAISED_TAG.sub(r"^{\1}", text)
     text = _PRIMES.sub(lambda marks: "'" * marks[1].count("prime"), text)
     text = _DEGREE.sub(r"\\degree ", text)
     text = _ORDINAL.sub(" ", text)

@@ -22,6 +22,8 @@ def equal_expressions(first: Node, second: Node) -> bool | None:
     left, right = build(first), build(second)
     if left is None or right is None:
         return None
+    if any(each.has(sympy.nan, sympy.zoo) for each in (left, right)):
+        return False  # divided by zero: no value, so not the same one
     if left == right:
         return True
     difference = sympy.simplify(left - right)
@@ -69,3 +71,9 @@ def build(item: Node) -> Any:
         case "call" if item.name.startswith("function "):
             return sympy.Function(item.name)(*args)
     return None
+
+
+# Workers are forked from a process that has imported this module: what sympy sets up on first use is set up
+# here, so that it does not count against the time of every fresh worker's first task.
+_K = sympy.Symbol("k")
+sympy.simplify(sympy.Sum(sympy.Integer(2) ** -_K, (_K, 1, sympy.oo)).doit() - sympy.sqrt(8))

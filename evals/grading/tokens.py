@@ -156,5 +156,8 @@ def _add_text(tokens: list[Token], content: str, spaced: bool, command: str) -> 
             raise TooLargeError("text within text")
         inner = tokenise(words)
         tokens.extend([inner[0]._replace(spaced=spaced), *inner[1:]] if inner else [])
+    elif words.lower().endswith((" and", " or")):  # goats and
+        said, _, joint = words.rpartition(" ")
+        tokens += [Token("text", said, spaced), Token("op", joint.lower(), True)]
     elif words:
         tokens.append(Token("text", words, spaced))

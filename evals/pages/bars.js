@@ -15,8 +15,18 @@ function stackedBars(host, spec) {
     bars.forEach((bar, i) => bar.classList.toggle("chosen", i === chosen));
     reading.textContent = spec.names[chosen];
     const entries = spec.parts.map((part) => {
-      const box = svg("svg", { class: "swatch", viewBox: "0 0 26 12", "aria-hidden": "true" }, svg("rect", { class: `part ${part.look}`, width: 26, height: 12 }));
-      return el("span", { class: "entry" }, box, el("span", { class: "name" }, part.name), el("span", { class: "value" }, percent(part.values[chosen])));
+      const box = svg(
+        "svg",
+        { class: "swatch", viewBox: "0 0 26 12", "aria-hidden": "true" },
+        svg("rect", { class: `part ${part.look}`, width: 26, height: 12 }),
+      );
+      return el(
+        "span",
+        { class: "entry" },
+        box,
+        el("span", { class: "name" }, part.name),
+        el("span", { class: "value" }, percent(part.values[chosen])),
+      );
     });
     legend.replaceChildren(...entries);
   }
@@ -50,30 +60,72 @@ function drawBars(spec, width) {
   const middle = (i) => margin.left + step * (i + 0.5);
   const id = newName("chart");
   const root = svg("svg", {
-    class: "plot", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", tabindex: "0",
+    class: "plot",
+    viewBox: `0 0 ${width} ${height}`,
+    width,
+    height,
+    role: "img",
+    tabindex: "0",
     "aria-labelledby": `${id}-title ${id}-desc`,
   });
-  root.append(svg("title", { id: `${id}-title` }, spec.title), svg("desc", { id: `${id}-desc` }, spec.description));
+  root.append(
+    svg("title", { id: `${id}-title` }, spec.title),
+    svg("desc", { id: `${id}-desc` }, spec.description),
+  );
   const group = svg("g", { class: "axes", "font-size": 12 });
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     group.append(svg("path", { class: "grid", d: `M${margin.left} ${y(tick)}H${width - margin.right}` }));
-    group.append(svg("text", { x: margin.left - 7, y: y(tick), dy: "0.32em", "text-anchor": "end" }, `${100 * tick}`));
+    group.append(
+      svg("text", { x: margin.left - 7, y: y(tick), dy: "0.32em", "text-anchor": "end" }, `${100 * tick}`),
+    );
   }
-  for (const [i, label] of roomFor(spec.labels.map((label, i) => [i, label]), middle, 12)) {
+  for (const [i, label] of roomFor(
+    spec.labels.map((label, i) => [i, label]),
+    middle,
+    12,
+  )) {
     group.append(svg("text", { x: middle(i), y: bottom + 8, dy: "0.72em", "text-anchor": "middle" }, label));
   }
-  group.append(svg("text", { class: "title", x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" }, spec.xTitle));
+  group.append(
+    svg(
+      "text",
+      { class: "title", x: (margin.left + width - margin.right) / 2, y: height - 6, "text-anchor": "middle" },
+      spec.xTitle,
+    ),
+  );
   const centre = (margin.top + bottom) / 2;
-  group.append(svg("text", { class: "title", x: -centre, y: 12, transform: "rotate(-90)", "text-anchor": "middle" }, "replies, %"));
+  group.append(
+    svg(
+      "text",
+      { class: "title", x: -centre, y: 12, transform: "rotate(-90)", "text-anchor": "middle" },
+      "replies, %",
+    ),
+  );
   root.append(group);
   const bars = spec.labels.map((_, i) => {
     const bar = svg("g", { class: "bar" });
-    bar.append(svg("rect", { class: "room", x: middle(i) - step / 2, y: margin.top, width: step, height: bottom - margin.top }));
+    bar.append(
+      svg("rect", {
+        class: "room",
+        x: middle(i) - step / 2,
+        y: margin.top,
+        width: step,
+        height: bottom - margin.top,
+      }),
+    );
     let from = 0;
     for (const part of spec.parts) {
       const share = part.values[i] ?? 0;
       if (share > 0) {
-        bar.append(svg("rect", { class: `part ${part.look}`, x: middle(i) - thick / 2, y: y(from + share), width: thick, height: y(from) - y(from + share) }));
+        bar.append(
+          svg("rect", {
+            class: `part ${part.look}`,
+            x: middle(i) - thick / 2,
+            y: y(from + share),
+            width: thick,
+            height: y(from) - y(from + share),
+          }),
+        );
         from += share;
       }
     }

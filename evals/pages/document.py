@@ -22,6 +22,7 @@ _STYLES = ("page.css", "charts.css", "trace.css", "print.css")
 _SCRIPTS = (
     "dom.js",
     "scale.js",
+    "lines.js",
     "chart.js",
     "bars.js",
     "figures.js",

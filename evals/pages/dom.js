@@ -22,14 +22,14 @@ function svg(tag, attributes = {}, ...children) {
 
 const known = (value) => value !== null && value !== undefined;
 const percent = (value) => (known(value) ? `${(100 * value).toFixed(1)} %` : "–");
-const points = (value) => (known(value) ? `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}` : "–");
+const points = (value) =>
+  known(value) ? `${value < 0 ? "−" : "+"}${(100 * Math.abs(value)).toFixed(1)}` : "–";
 const decimal = (value, digits = 3) => (known(value) ? value.toFixed(digits) : "–");
 const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
 
 function short(value) {
   if (value >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
-  if (value >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  return String(+value.toPrecision(4));
+  return String(+value.toPrecision(6));
 }
 
 function budgetName(budget) {
@@ -39,7 +39,9 @@ function budgetName(budget) {
 function budgetWords(budget) {
   if (budget === "max") return "no limit";
   if (budget === 0 || budget === "off") return "thinking off";
-  return typeof budget === "number" ? `${whole(budget)} tokens` : `effort ${budget}`.replace("effort on", "thinking on");
+  return typeof budget === "number"
+    ? `${whole(budget)} tokens`
+    : `effort ${budget}`.replace("effort on", "thinking on");
 }
 
 let names = 0;
@@ -50,14 +52,23 @@ function choice(label, options, chosen, change) {
   const name = newName("choice");
   const items = options.map(([value, text]) => {
     const id = `${name}-${value}`;
-    const radio = el("input", { type: "radio", name, id, value, checked: value === chosen, onchange: () => change(value) });
+    const radio = el("input", {
+      type: "radio",
+      name,
+      id,
+      value,
+      checked: value === chosen,
+      onchange: () => change(value),
+    });
     return el("span", { class: "option" }, radio, el("label", { for: id }, text));
   });
   return el("fieldset", { class: "choice control" }, el("legend", {}, label), ...items);
 }
 
 function select(label, options, chosen, change) {
-  const items = options.map(([value, text]) => el("option", { value, selected: String(value) === String(chosen) }, text));
+  const items = options.map(([value, text]) =>
+    el("option", { value, selected: String(value) === String(chosen) }, text),
+  );
   return labelled(label, el("select", { onchange: (event) => change(event.target.value) }, ...items));
 }
 

@@ -8,7 +8,13 @@ function accuracyAxis(title = "accuracy, %") {
 
 function allReplies(rows) {
   const column = (name) => rows.map((row) => row[name]);
-  const series = { name: "all replies", look: "all", values: column("accuracy"), low: column("low"), high: column("high") };
+  const series = {
+    name: "all replies",
+    look: "all",
+    values: column("accuracy"),
+    low: column("low"),
+    high: column("high"),
+  };
   return { ...series, outerLow: column("band_low"), outerHigh: column("band_high") };
 }
 
@@ -21,7 +27,14 @@ function curveFigure(host, data) {
   const cut = (name) => rows.map((row) => (row.cut.n ? row.cut[name] : null));
   const series = some([
     allReplies(rows),
-    { name: "cut replies", look: "cut", values: cut("accuracy"), low: cut("low"), high: cut("high"), whiskers: true },
+    {
+      name: "cut replies",
+      look: "cut",
+      values: cut("accuracy"),
+      low: cut("low"),
+      high: cut("high"),
+      whiskers: true,
+    },
     { name: "thinking off, same problems", look: "off", values: cut("no_think_accuracy") },
     { name: "chance", look: "chance", values: rows.map((row) => row.chance) },
   ]);
@@ -30,15 +43,29 @@ function curveFigure(host, data) {
     place.replaceChildren();
     lineChart(place, {
       title: "Accuracy against thinking budget",
-      description: "The line is the accuracy of all replies; the dark band holds each point, the light band the whole curve, at 95 %. The numbers are in the tables below.",
+      description:
+        "The line is the accuracy of all replies; the dark band holds each point, the light band the whole curve, at 95 %. The numbers are in the tables below.",
       x: axis === "asked" ? askedAxis(data) : usedAxis(data),
       y: accuracyAxis(),
-      names: rows.map((row) => `at ${budgetWords(row.budget)} (${whole(row.mean_thinking_tokens)} used, ${whole(row.n)} replies)`),
+      names: rows.map(
+        (row) =>
+          `at ${budgetWords(row.budget)} (${whole(row.mean_thinking_tokens)} used, ${whole(row.n)} replies)`,
+      ),
       series,
     });
   };
   if (rows.some((row) => row.mean_thinking_tokens > 0)) {
-    host.append(choice("x axis", [["asked", "budget asked"], ["used", "tokens used"]], "asked", draw));
+    host.append(
+      choice(
+        "x axis",
+        [
+          ["asked", "budget asked"],
+          ["used", "tokens used"],
+        ],
+        "asked",
+        draw,
+      ),
+    );
   }
   host.append(place);
   draw("asked");
@@ -46,7 +73,9 @@ function curveFigure(host, data) {
 
 function endingFigure(host, data) {
   const share = (name) => data.points.map((point) => point.shares[name]);
-  const forced = data.points.map((point) => (known(point.shares.forced) ? point.shares.forced - (point.shares.escaped ?? 0) : null));
+  const forced = data.points.map((point) =>
+    known(point.shares.forced) ? point.shares.forced - (point.shares.escaped ?? 0) : null,
+  );
   const parts = [
     { name: "thinking off", look: "off", values: share("off") },
     { name: "natural", look: "natural", values: share("natural") },
@@ -57,7 +86,8 @@ function endingFigure(host, data) {
   ];
   stackedBars(host, {
     title: "How thinking ended, by budget",
-    description: "One bar a budget: the shares of replies whose thinking was off, ended by itself, was cut by the budget, or ran out of tokens.",
+    description:
+      "One bar a budget: the shares of replies whose thinking was off, ended by itself, was cut by the budget, or ran out of tokens.",
     names: data.points.map((point) => `at ${budgetWords(point.budget)}`),
     labels: data.points.map((point) => budgetName(point.budget)),
     xTitle: askedAxis(data).title,
@@ -66,14 +96,24 @@ function endingFigure(host, data) {
 }
 
 function groupFigure(host, data) {
-  const fields = ["level", "subject", "set"].filter((field) => new Set(data[`by_${field}`].map((row) => row.group)).size > 1);
+  const fields = ["level", "subject", "set"].filter(
+    (field) => new Set(data[`by_${field}`].map((row) => row.group)).size > 1,
+  );
   const grid = el("div", { class: "multiples" });
   const draw = (field) => {
     grid.replaceChildren();
     const groups = Map.groupBy(data[`by_${field}`], (row) => row.group);
     for (const [group, rows] of groups) groupCell(grid, data, field, group, rows);
   };
-  if (fields.length > 1) host.append(choice("groups", fields.map((field) => [field, `by ${field}`]), fields[0], draw));
+  if (fields.length > 1)
+    host.append(
+      choice(
+        "groups",
+        fields.map((field) => [field, `by ${field}`]),
+        fields[0],
+        draw,
+      ),
+    );
   host.append(grid);
   draw(fields[0]);
 }
@@ -89,13 +129,20 @@ function groupCell(grid, data, field, group, rows) {
   lineChart(cell, {
     small: true,
     title: `Accuracy against thinking budget, ${name}`,
-    description: "All replies with their 95 % band, cut replies, chance, and the curve of all groups in grey.",
+    description:
+      "All replies with their 95 % band, cut replies, chance, and the curve of all groups in grey.",
     x: askedAxis(data),
     y: { ...accuracyAxis(), ticks: [0, 0.5, 1] },
     names: ordered.map((row, i) => `${budgetName(data.points[i].budget)}, n = ${whole(row.n)}`),
     series: some([
       { name: "all groups", look: "whole", values: data.points.map((point) => point.accuracy) },
-      { name: "all replies", look: "all", values: column("accuracy"), low: column("low"), high: column("high") },
+      {
+        name: "all replies",
+        look: "all",
+        values: column("accuracy"),
+        low: column("low"),
+        high: column("high"),
+      },
       { name: "cut", look: "cut", values: cutColumn },
       { name: "chance", look: "chance", values: column("chance") },
     ]),
@@ -103,7 +150,9 @@ function groupCell(grid, data, field, group, rows) {
 }
 
 function controlFigure(host, data) {
-  const rows = data.points.filter((point) => point.control && typeof point.budget === "number" && point.budget > 0);
+  const rows = data.points.filter(
+    (point) => point.control && typeof point.budget === "number" && point.budget > 0,
+  );
   const column = (name) => rows.map((row) => Math.max(row.control[name], 0.5));
   const asked = rows.map((row) => row.budget);
   const values = [...asked, ...column("mean_used"), ...column("max_used")].map(Math.log2);
@@ -114,9 +163,20 @@ function controlFigure(host, data) {
   const every = Math.ceil(ticks.length / 7);
   lineChart(host, {
     title: "Thinking tokens used against tokens asked",
-    description: "Mean and largest use at each budget, on logarithmic axes; on the diagonal, all that was asked is used.",
-    x: { title: "budget asked, tokens (log)", at: log(asked), ticks: ticks.map((tick) => [tick, short(2 ** tick)]) },
-    y: { title: "used, tokens (log)", domain, ticks: ticks.filter((_, i) => i % every === 0), write, tick: (value) => short(2 ** value) },
+    description:
+      "Mean and largest use at each budget, on logarithmic axes; on the diagonal, all that was asked is used.",
+    x: {
+      title: "budget asked, tokens (log)",
+      at: log(asked),
+      ticks: ticks.map((tick) => [tick, short(2 ** tick)]),
+    },
+    y: {
+      title: "used, tokens (log)",
+      domain,
+      ticks: ticks.filter((_, i) => i % every === 0),
+      write,
+      tick: (value) => short(2 ** value),
+    },
     diagonal: domain,
     names: rows.map((row) => `of ${whole(row.budget)} tokens asked`),
     series: [
@@ -128,7 +188,10 @@ function controlFigure(host, data) {
 
 function voteFigure(host, data) {
   const rows = data.points;
-  const ks = [...new Set(rows.flatMap((row) => Object.keys({ ...row.pass_at_k, ...row.maj_at_k })))].map(Number).filter((k) => k > 1).sort((a, b) => a - b);
+  const ks = [...new Set(rows.flatMap((row) => Object.keys({ ...row.pass_at_k, ...row.maj_at_k })))]
+    .map(Number)
+    .filter((k) => k > 1)
+    .sort((a, b) => a - b);
   const place = el("div");
   const draw = (k) => {
     place.replaceChildren();
@@ -145,6 +208,14 @@ function voteFigure(host, data) {
       ]),
     });
   };
-  host.append(choice("samples", ks.map((k) => [String(k), `k = ${k}`]), String(ks.at(-1)), draw), place);
+  host.append(
+    choice(
+      "samples",
+      ks.map((k) => [String(k), `k = ${k}`]),
+      String(ks.at(-1)),
+      draw,
+    ),
+    place,
+  );
   draw(ks.at(-1));
 }

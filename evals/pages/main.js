@@ -1,9 +1,18 @@
 // The page comes alive: the theme button, the figures, and everything opened for print.
 
 const FIGURES = {
-  curve: curveFigure, endings: endingFigure, groups: groupFigure, control: controlFigure, votes: voteFigure,
-  calibration: calibrationFigure, "calibration-curve": calibrationCurveFigure, entropy: entropyFigure,
-  samples: sampleFigure, "compared-curves": comparedCurvesFigure, "compared-differences": comparedDifferencesFigure,
+  curve: curveFigure,
+  endings: endingFigure,
+  groups: groupFigure,
+  control: controlFigure,
+  votes: voteFigure,
+  calibration: calibrationFigure,
+  "calibration-curve": calibrationCurveFigure,
+  entropy: entropyFigure,
+  "entropy-along": entropyAlongFigure,
+  samples: sampleFigure,
+  "compared-curves": comparedCurvesFigure,
+  "compared-differences": comparedDifferencesFigure,
 };
 
 // Storage is refused to pages in a sandboxed frame, where reading it throws; the theme is then not remembered.

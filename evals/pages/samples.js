@@ -12,32 +12,66 @@ const OUTCOMES = {
   unanswered: ["without an answer", (reply) => reply.verdict === "no answer"],
 };
 
-const flips = (entry) => entry.replies.some((reply, i) => i > 0 && entry.replies[i - 1].right && !reply.right);
+const flips = (entry) =>
+  entry.replies.some((reply, i) => i > 0 && entry.replies[i - 1].right && !reply.right);
 
 function sampleFigure(host, data) {
   const entries = data.samples.entries;
-  const budgets = data.points.map((point) => point.budget).filter((budget) => entries.some((entry) => entry.replies.some((reply) => reply.budget === budget)));
+  const budgets = data.points
+    .map((point) => point.budget)
+    .filter((budget) => entries.some((entry) => entry.replies.some((reply) => reply.budget === budget)));
   const filter = { budget: "", outcome: "any", level: "", subject: "", set: "", text: "" };
   let shown = entries;
   let chosen = null;
 
-  const list = el("div", { class: "samples-list", role: "listbox", tabindex: "0", "aria-label": "replies", onkeydown: walk });
+  const list = el("div", {
+    class: "samples-list",
+    role: "listbox",
+    tabindex: "0",
+    "aria-label": "replies",
+    onkeydown: walk,
+  });
   const tally = el("p", { class: "tally", role: "status" });
   const reader = el("article", { class: "reader", "aria-label": "the reply that is read", tabindex: "-1" });
-  const search = el("input", { type: "search", oninput: (event) => narrow("text", event.target.value.toLowerCase()) });
+  const search = el("input", {
+    type: "search",
+    oninput: (event) => narrow("text", event.target.value.toLowerCase()),
+  });
   const filters = el(
-    "div", { class: "filters control", role: "search" },
+    "div",
+    { class: "filters control", role: "search" },
     labelled("find", search),
-    select("outcome", [...Object.entries(OUTCOMES).map(([name, [words]]) => [name, words]), ["flipped", "went from right to wrong"]], "any", (value) => narrow("outcome", value)),
-    select("at", [["", "any budget"], ...budgets.map((budget) => [budget, budgetWords(budget)])], "", (value) => narrow("budget", value)),
+    select(
+      "outcome",
+      [
+        ...Object.entries(OUTCOMES).map(([name, [words]]) => [name, words]),
+        ["flipped", "went from right to wrong"],
+      ],
+      "any",
+      (value) => narrow("outcome", value),
+    ),
+    select(
+      "at",
+      [["", "any budget"], ...budgets.map((budget) => [budget, budgetWords(budget)])],
+      "",
+      (value) => narrow("budget", value),
+    ),
     ...["level", "subject", "set"].map(groupFilter),
   );
-  host.append(filters, el("div", { class: "browser" }, el("div", { class: "side control" }, tally, list), reader));
+  host.append(
+    filters,
+    el("div", { class: "browser" }, el("div", { class: "side control" }, tally, list), reader),
+  );
 
   function groupFilter(field) {
-    const groups = [...new Set(entries.map((entry) => entry[field]))].filter(known).map(String).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    const groups = [...new Set(entries.map((entry) => entry[field]))]
+      .filter(known)
+      .map(String)
+      .sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     if (groups.length < 2) return null;
-    return select(field, [["", `any ${field}`], ...groups.map((group) => [group, group])], "", (value) => narrow(field, value));
+    return select(field, [["", `any ${field}`], ...groups.map((group) => [group, group])], "", (value) =>
+      narrow(field, value),
+    );
   }
 
   function narrow(name, value) {
@@ -47,9 +81,24 @@ function sampleFigure(host, data) {
   }
 
   function passes(entry) {
-    for (const field of ["level", "subject", "set"]) if (filter[field] !== "" && String(entry[field]) !== filter[field]) return false;
-    if (filter.outcome === "flipped" ? !flips(entry) : !entry.replies.some((reply) => atBudget(reply) && OUTCOMES[filter.outcome][1](reply))) return false;
-    return filter.text === "" || [entry.id, entry.question, entry.gold, ...entry.traces.map((trace) => trace.text), ...entry.replies.map((reply) => reply.answer)].some((text) => text?.toLowerCase().includes(filter.text));
+    for (const field of ["level", "subject", "set"])
+      if (filter[field] !== "" && String(entry[field]) !== filter[field]) return false;
+    if (
+      filter.outcome === "flipped"
+        ? !flips(entry)
+        : !entry.replies.some((reply) => atBudget(reply) && OUTCOMES[filter.outcome][1](reply))
+    )
+      return false;
+    return (
+      filter.text === "" ||
+      [
+        entry.id,
+        entry.question,
+        entry.gold,
+        ...entry.traces.map((trace) => trace.text),
+        ...entry.replies.map((reply) => reply.answer),
+      ].some((text) => text?.toLowerCase().includes(filter.text))
+    );
   }
 
   const atBudget = (reply) => filter.budget === "" || String(reply.budget) === filter.budget;
@@ -61,16 +110,32 @@ function sampleFigure(host, data) {
   }
 
   function option(entry, i) {
-    const details = [known(entry.level) ? `level ${entry.level}` : null, entry.subject, data.samples.several ? `#${entry.sample}` : null].filter(known).join(" · ");
+    const details = [
+      known(entry.level) ? `level ${entry.level}` : null,
+      entry.subject,
+      data.samples.several ? `#${entry.sample}` : null,
+    ]
+      .filter(known)
+      .join(" · ");
     return el(
-      "div", { class: "option", role: "option", id: `option-${i}`, onclick: () => read(entry) },
-      el("span", { class: "id" }, entry.id), el("span", { class: "details" }, details), outcomeStrip(entry),
+      "div",
+      { class: "option", role: "option", id: `option-${i}`, onclick: () => read(entry) },
+      el("span", { class: "id" }, entry.id),
+      outcomeStrip(entry),
+      el("span", { class: "details" }, details),
     );
   }
 
   function walk(event) {
     const at = shown.indexOf(chosen);
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1, PageDown: at + 10, PageUp: at - 10 }[event.key];
+    const to = {
+      ArrowDown: at + 1,
+      ArrowUp: at - 1,
+      Home: 0,
+      End: shown.length - 1,
+      PageDown: at + 10,
+      PageUp: at - 10,
+    }[event.key];
     if (to === undefined || shown.length === 0) return;
     event.preventDefault();
     read(shown[Math.max(0, Math.min(shown.length - 1, to))]);
@@ -90,7 +155,13 @@ function sampleFigure(host, data) {
     chosen = entry;
     mark();
     const start = entry.replies.findIndex((reply) => String(reply.budget) === String(budget));
-    readSample(reader, data, entry, start < 0 ? entry.replies.length - 1 : start, (reply) => address && link(entry, reply));
+    readSample(
+      reader,
+      data,
+      entry,
+      start < 0 ? entry.replies.length - 1 : start,
+      (reply) => address && link(entry, reply),
+    );
   }
 
   function link(entry, reply) {
@@ -101,9 +172,19 @@ function sampleFigure(host, data) {
   function follow() {
     const place = new URLSearchParams(location.hash.slice(1));
     if (!place.has("sample")) return false;
-    const entry = entries.find((one) => one.id.toWellFormed() === place.get("sample") && String(one.sample) === (place.get("n") ?? "0"));
+    const entry = entries.find(
+      (one) =>
+        one.id.toWellFormed() === place.get("sample") && String(one.sample) === (place.get("n") ?? "0"),
+    );
     if (entry) read(entry, place.get("budget"));
-    else reader.replaceChildren(el("p", {}, "The linked reply is not among those on this page; write the report again with a larger --samples-in-page."));
+    else
+      reader.replaceChildren(
+        el(
+          "p",
+          {},
+          "The linked reply is not among those on this page; write the report again with a larger --samples-in-page.",
+        ),
+      );
     document.getElementById("samples").scrollIntoView({ behavior: "instant" });
     return true;
   }
@@ -115,9 +196,24 @@ function sampleFigure(host, data) {
 
 // One square a budget, in order: filled where the answer was right, crossed where it was not.
 function outcomeStrip(entry) {
-  const words = entry.replies.map((reply) => `${budgetName(reply.budget)} ${reply.right ? "right" : "wrong"}`).join(", ");
-  const squares = entry.replies.map((reply, i) => (reply.right
-    ? svg("rect", { class: "right", x: 9 * i, y: 1, width: 7, height: 8 })
-    : svg("path", { class: "wrong", d: `M${9 * i + 0.5} 2l6 6m0 -6l-6 6` })));
-  return svg("svg", { class: "strip", viewBox: `0 0 ${9 * entry.replies.length} 10`, height: 10, width: 9 * entry.replies.length, role: "img", "aria-label": words }, ...squares);
+  const words = entry.replies
+    .map((reply) => `${budgetName(reply.budget)} ${reply.right ? "right" : "wrong"}`)
+    .join(", ");
+  const squares = entry.replies.map((reply, i) =>
+    reply.right
+      ? svg("rect", { class: "right", x: 9 * i, y: 1, width: 7, height: 8 })
+      : svg("path", { class: "wrong", d: `M${9 * i + 0.5} 2l6 6m0 -6l-6 6` }),
+  );
+  return svg(
+    "svg",
+    {
+      class: "strip",
+      viewBox: `0 0 ${9 * entry.replies.length} 10`,
+      height: 10,
+      width: 9 * entry.replies.length,
+      role: "img",
+      "aria-label": words,
+    },
+    ...squares,
+  );
 }

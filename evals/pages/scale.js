@@ -11,14 +11,20 @@ function niceTicks(low, high, count) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
   const ticks = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1) ticks.push(+(i * step).toPrecision(12));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + step * 1e-9; i += 1)
+    ticks.push(+(i * step).toPrecision(12));
   return ticks;
 }
 
 // The axis of budgets as they were asked: places come from the summary, one label a budget.
 function askedAxis(data) {
   return {
-    title: data.axis === "tokens" ? "thinking budget, tokens" : data.axis === "effort" ? "effort asked" : "thinking",
+    title:
+      data.axis === "tokens"
+        ? "thinking budget, tokens"
+        : data.axis === "effort"
+          ? "effort asked"
+          : "thinking",
     at: data.places,
     ticks: data.points.map((point, i) => [data.places[i], budgetName(point.budget)]),
   };
@@ -34,11 +40,15 @@ function usedAxis(data) {
     return { title: "mean thinking tokens used", at: used, ticks: ticks.map((tick) => [tick, short(tick)]) };
   }
   const low = Math.floor(Math.log2(Math.min(...positive)));
-  const high = Math.ceil(Math.log2(Math.max(...positive)));
+  const high = Math.log2(Math.max(...positive));
   const place = (value) => (value > 0 ? Math.log2(value) : low - 1);
   const ticks = used.includes(0) ? [[low - 1, "0"]] : [];
   for (let power = low; power <= high; power += 1) ticks.push([power, short(2 ** power)]);
-  return { title: "mean thinking tokens used, log scale", at: used.map((value) => (known(value) ? place(value) : null)), ticks };
+  return {
+    title: "mean thinking tokens used, log scale",
+    at: used.map((value) => (known(value) ? place(value) : null)),
+    ticks,
+  };
 }
 
 // Ticks whose labels do not touch: the first and the last, and what fits between.

@@ -45,9 +45,13 @@ def load(specs: str | Sequence[str], *, limit: int | None = None, seed: int = 0)
 
 
 def data_folder() -> Path | None:
-    """The folder that `$THINKDIAL_DATA` names, if it is set."""
+    """The folder that `$THINKDIAL_DATA` names, if it is set; ValueError if there is no such folder."""
     folder = os.environ.get(DATA_VARIABLE)
-    return Path(folder) if folder else None
+    if not folder:
+        return None
+    if not Path(folder).is_dir():
+        raise ValueError(f"{DATA_VARIABLE}: {folder!r} is not a folder; name one, or unset it")
+    return Path(folder)
 
 
 def find_local(name: str) -> Path | None:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evals.stats.paired import difference_limits
-from evals.stats.proportions import Estimate, effective_sizes, normal_quantile, wilson_limits
+from evals.stats.proportions import Estimate, effective_sizes, normal_quantile, two_sided, wilson_limits
 
 Matrix = NDArray[np.float64]
 
-_CHUNK = 1 << 22  # question weights held at once
+_CHUNK = 1 << 19  # question weights held at once; more would leave the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +185,27 @@ def flip_rate(correct: ArrayLike) -> float | None:
     return float(flipped[usable].mean()) if usable.any() else None
 
 
-def sup_t(values: Matrix, confidence: float, draws: int, seed: int) -> float:
-    """Quantile of the largest standardised deviation over columns, at least the normal quantile of one."""
+def sup_t(values: Matrix, confidence: float, draws: int, seed: int, upward: bool = False) -> float:
+    """Critical value of a simultaneous band: a quantile of the largest standardised deviation over columns.
+
+    Deviations are those of bootstrap means, over their own standard deviation. With `upward` only positive
+    ones count and the quantile is that of one side of a two-sided interval. At least the normal quantile,
+    which is that of one column.
+    """
     z = normal_quantile(confidence)
-    if len(values) < 2:
+    values = values[:, ~np.isnan(values).all(axis=0)]
+    if len(values) < 2 or not values.shape[1]:
         return z
     means = np.concatenate(list(resampled_means(values, draws, seed)))
-    deviations = np.abs(means - np.nanmean(means, axis=0, keepdims=True))
     spread = np.nanstd(means, axis=0)
     moving = spread > 1e-12
     if not moving.any():
         return z
-    largest = np.nanmax(deviations[:, moving] / spread[moving], axis=1)
-    return max(z, float(np.quantile(largest, confidence)))
+    deviations = (means - np.nanmean(means, axis=0))[:, moving] / spread[moving]
+    deviations[np.isnan(deviations)] = 0.0  # a draw without a value in a column says nothing about it
+    if upward:
+        return max(z, float(np.quantile(deviations.max(axis=1), two_sided(confidence))))
+    return max(z, float(np.quantile(np.abs(deviations).max(axis=1), confidence)))
 
 
 def resampled_means(values: Matrix, draws: int, seed: int) -> Iterator[Matrix]:

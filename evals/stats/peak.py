@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evals.budgets import Budget
-from evals.stats.curve import Matrix, curve_matrix, resampled_means, score_step
+from evals.stats.curve import Matrix, curve_matrix, resampled_means, score_step, sup_t
 from evals.stats.paired import difference_limits
 from evals.stats.proportions import Estimate, normal_quantile, two_sided
 
@@ -90,14 +90,17 @@ def overthinking(
 
     The highest of many noisy means is too high, and a level curve would always seem to lose accuracy. So the
     estimate is cross-fitted: the best budget is chosen on all folds of questions but one, and its difference
-    to the largest is measured on that one, averaged over folds and over `repeats` random divisions (the
-    largest budget wins ties; a negative average is 0, which the loss cannot be below). It leans low by what a
-    wrong choice costs, never high by the choice itself. The limits hold the true loss, max_b d_b over the
-    differences d_b to the largest budget, whichever budget is best (intersection bounds: Chernozhukov, Lee
-    and Rosen 2013, Econometrica 81): the upper is the largest pointwise upper limit, since that of the best
-    budget holds already; the lower is the largest lower limit of a one-sided sup-t band. They are
-    conservative where several budgets are equally good. None without two budgets or without a question that
-    has both the largest and another.
+    to the largest is measured on that one, averaged over folds and over `repeats` random divisions; the
+    largest budget wins ties. That leans low by what wrong choices cost, never high. The loss is not below 0,
+    so a negative average is reported as 0, which leaves two fifths of the plain difference's bias where a
+    curve is level (30 questions, 8 budgets: 0.027 in place of 0.069).
+
+    The limits hold the true loss, max_b d_b over the differences d_b to the largest budget, whichever budget
+    is best (intersection bounds: Chernozhukov, Lee and Rosen 2013, Econometrica 81): the upper is the largest
+    pointwise upper limit, since that of the best budget holds already; the lower is the largest lower limit
+    of a one-sided sup-t band. They are conservative where several budgets are equally good.
+
+    None without two budgets or without a question that has both the largest and another.
     """
     values = curve_matrix(matrix)
     rows = ~np.isnan(values[:, -1]) & (~np.isnan(values[:, :-1])).any(axis=1)
@@ -111,7 +114,7 @@ def overthinking(
     mean = max(0.0, float(held_out.mean()))
     se = float(held_out.std(ddof=1)) / math.sqrt(n) if n > 1 else None
     step = score_step(values)
-    low, _ = difference_limits(others, step, _one_sided_sup_t(others, confidence, draws, seed))
+    low, _ = difference_limits(others, step, sup_t(others, confidence, draws, seed, upward=True))
     _, high = difference_limits(others, step, normal_quantile(confidence))
     upper = max(0.0, float(high.max()), mean)
     return Estimate(n, n, mean, se, min(max(0.0, float(low.max())), mean), upper)
@@ -138,20 +141,6 @@ def _cross_fitted(losses: Matrix, folds: int, repeats: int, seed: int) -> np.nda
             best = len(means) - 1 - int(np.argmax(np.round(means[::-1], 12)))
             total[inside] += filled[inside, best]
     return total / repeats
-
-
-def _one_sided_sup_t(differences: Matrix, confidence: float, draws: int, seed: int) -> float:
-    """Quantile, at the upper probability of `confidence`, of the largest standardised upward deviation."""
-    z = normal_quantile(confidence)
-    if len(differences) < 2:
-        return z
-    means = np.concatenate(list(resampled_means(differences, draws, seed)))
-    spread = np.nanstd(means, axis=0)
-    moving = spread > 1e-12
-    if not moving.any():
-        return z
-    deviations = (means - np.nanmean(means, axis=0))[:, moving] / spread[moving]
-    return max(z, float(np.quantile(np.nanmax(deviations, axis=1), two_sided(confidence))))
 
 
 def _first_reaching(curves: Matrix, share: float) -> np.ndarray:

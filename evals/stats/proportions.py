@@ -114,7 +114,7 @@ def effective_sizes(
     both = []
     for extra in (0.0, 1.0):
         weight = total + usual / 2
-        p = (sums.sum(axis=0) + usual / 2 * extra) / weight
+        p = (sums.sum(axis=0) + usual / 2 * extra) / np.where(weight > 0, weight, 1)
         squares = ((sums - sizes * p) ** 2).sum(axis=0) + usual**2 / 2 * (extra - p) ** 2
         with np.errstate(divide="ignore", invalid="ignore"):
             size = np.where(squares > 0, alike * (alike + 0.5) * usual**2 * p * (1 - p) / squares, alike)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from made_runs import confidence, fork, no_think, trace, write
 
+from evals.problems import Problem
+from evals.questions import store_questions
 from evals.records import Record, TokenLogprobs
 
 HOSTILE = (
@@ -38,7 +40,10 @@ def hostile_run(directory: Path) -> Path:
         records += [whole, fork(whole, 4), fork(whole, 8, answer=HOSTILE.replace("{", ""))]
         records += [no_think(problem, answer="1", subject=HOSTILE, level=f"{number % 2} <b>")]
         records += [confidence(whole, "80 %")]
-    return write(directory, records, budgets=(0, 4, 8, "max"))
+    write(directory, records, budgets=(0, 4, 8, "max"))
+    asked = dict.fromkeys(record.problem for record in records)
+    store_questions(directory, [Problem(problem, f"What is {HOSTILE}\n \udfff?", "7") for problem in asked])
+    return directory
 
 
 def with_pieces(record: Record) -> Record:

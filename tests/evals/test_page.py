@@ -20,6 +20,8 @@ from evals.compare_page import compare_page
 from evals.outcomes import Outcome, outcomes
 from evals.page_samples import LETTERS, choose, entropy_letters, page_samples
 from evals.pages.document import json_block
+from evals.problems import Problem
+from evals.questions import read_questions, store_questions
 from evals.replies import read_run
 from evals.report import write_report
 
@@ -87,6 +89,7 @@ def test_text_is_shown_as_it_is(hostile: Page) -> None:
     entry = data["samples"]["entries"][0]
     assert entry["traces"][0]["text"] == "".join(PIECES)
     assert sum(entry["traces"][0]["lengths"]) == len("".join(PIECES)) + 1  # the emoji counts twice
+    assert entry["question"] == f"What is {HOSTILE}\n \udfff?"
     assert "<" not in hostile.scripts[0]
 
 
@@ -148,6 +151,13 @@ def test_cuts_of_forks_and_of_the_server(tmp_path: Path) -> None:
     run = read_run(write(tmp_path / "direct", [reply], {"mode": "direct", **SAMPLED}, budgets=(8,)))
     (row,) = page_samples(run, outcomes(run), 9)["entries"][0]["replies"]
     assert (row["kept"], row["cut"]) == (4, True)
+
+
+def test_questions_are_added_to(tmp_path: Path) -> None:
+    assert read_questions(tmp_path) == {}
+    store_questions(tmp_path, [Problem("a", "1 + 1?", "2"), Problem("b", "2 + 2?", "4")])
+    store_questions(tmp_path, [Problem("b", "2 + 2?", "4"), Problem("c", "\ud800", "4")])
+    assert read_questions(tmp_path) == {"a": "1 + 1?", "b": "2 + 2?", "c": "\ud800"}
 
 
 def test_entropy_letters() -> None:

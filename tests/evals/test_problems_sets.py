@@ -295,7 +295,7 @@ def test_last_box(text: str, content: str | None) -> None:
 
 
 def test_listing_showing_and_exporting(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(data / "aime24.jsonl", [{"id": i, "problem": f"Find {i}.", "answer": "1"} for i in range(5)])
     write(data / "mine.jsonl", [{"id": 1, "problem": "q", "answer": "2", "level": 4, "subject": "Sums"}])
@@ -314,6 +314,10 @@ def test_listing_showing_and_exporting(
     assert load(str(exported)) == load("aime24")
     assert json.loads(exported.read_text().splitlines()[0])["prompt"] == "Q Find 0."
     assert main(["problems", "none"]) == 2
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "nowhere"))
+    assert main(["problems"]) == 2
+    assert "nowhere' is not a folder" in capsys.readouterr().err
+    monkeypatch.setenv(DATA_VARIABLE, str(data))
     assert main(["problems", "--export", str(exported)]) == 2
     assert main(["problems", "mine", "--prompt", "none"]) == 2
 

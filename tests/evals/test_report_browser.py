@@ -31,8 +31,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A report of a simulated run, of a hostile one, of one along efforts, and a comparison."""
     made = {name: tmp_path_factory.mktemp(name) for name in ("run", "hostile", "effort", "other", "compared")}
     simulated(made["run"], problems=24, crosscheck=0.2)
-    simulated(made["effort"], problems=9, budgets=("low", "medium", "high"), logprobs=False)
-    simulated(made["other"], problems=24, crosscheck=0.0, ability=1.0, seed=1)
+    simulated(made["effort"], problems=9, samples=1, budgets=("low", "medium", "high"), logprobs=False)
+    simulated(made["other"], problems=24, samples=1, crosscheck=0.0, ability=1.0, logprobs=False)
     hostile_run(made["hostile"])
     for name in ("run", "hostile", "effort"):
         write_report(made[name])

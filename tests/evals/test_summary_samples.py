@@ -112,7 +112,7 @@ def test_token_entropy_is_of_the_thinking_that_a_budget_keeps(tmp_path: Path) ->
 def test_stated_confidence_belongs_to_the_reply_it_is_of(tmp_path: Path) -> None:
     a, b = trace("a", 9), trace("b", 9, answer="1")
     cut = fork(a, 4, answer="3")
-    records = [a, b, cut, confidence(a, "90%"), confidence(b, "I would say 60"), confidence(cut, "0.3")]
+    records = [a, b, cut, confidence(a, "90%"), confidence(b, "I am sure: 60"), confidence(cut, "0.3")]
     four, most = summarise(write(tmp_path, records, budgets=(4, "max")))["points"]
     stated = most["calibration"]["stated_confidence"]
     assert stated["brier"] == pytest.approx((0.1**2 + 0.6**2) / 2)

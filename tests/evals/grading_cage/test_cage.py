@@ -202,6 +202,19 @@ def test_closing_ends_the_processes() -> None:
         cage.call("echo", 1)
 
 
+def test_no_file_stays_open() -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    with Cage(ACT, workers=3, seconds=0.05) as cage, ThreadPoolExecutor(3) as threads:
+        calls = ["spin", "exit", "echo", "segfault"] * 6
+        assert {result.outcome for result in threads.map(cage.call, calls)} == {
+            Outcome.TIMEOUT,
+            Outcome.CRASHED,
+            Outcome.DONE,
+        }
+    del cage  # the connections of its living workers
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
 PARENT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])

@@ -1,4 +1,4 @@
-"""Hostile answers: each gets a verdict within two seconds, and none is run as code."""
+"""Hostile answers: each gets a verdict within two seconds of work, and none is run as code."""
 
 import resource
 import time
@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from evals.bench.hostile import GROUPS, PLACINGS, hostile_pairs
+from evals.bench.hostile import GROUPS, hostile_pairs
 from evals.grading import Verdict, grade
 
 LIMIT_SECONDS = 2.0
+# What other processes may take, on a machine that runs many tests at once.
+BUSY_SECONDS = 8.0
+# `python -m evals.bench.grading --hostile` tries every placing.
+PLACINGS = ("answer", "differently", "bare")
 _MEMORY_KIB = 1 << 20
 
 
@@ -24,10 +28,11 @@ def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: 
     ]
     assert len(pairs) == len(GROUPS[group])
     for name, gold, response in pairs:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         found = grade(gold, response)
-        seconds = time.perf_counter() - start
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         assert isinstance(found.verdict, Verdict)
-        assert seconds < LIMIT_SECONDS, f"{name}: {seconds:.1f} s"
+        assert cpu_seconds < LIMIT_SECONDS, f"{name}: {cpu_seconds:.1f} s of work"
+        assert seconds < LIMIT_SECONDS + BUSY_SECONDS, f"{name}: {seconds:.1f} s"
         assert not sentinel.exists(), f"{name} was run"
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < _MEMORY_KIB, "memory is not held"

@@ -1,12 +1,14 @@
 """Simulated coverage of the intervals in their hard settings; `evals.bench.coverage` has the long study."""
 
+import numpy as np
 import pytest
 
 from evals.bench.coverage import Case, cases, coverage
+from evals.stats import wilson_interval
 
 # What one trial costs decides how many there are.
-_RUNS = {"share": 600, "these": 600, "pass": 400, "answer": 600, "paired": 600, "AUROC": 500, "curve, p": 500}
-_SLOW = 250
+_RUNS = {"share": 400, "these": 400, "pass": 300, "answer": 400, "paired": 400, "AUROC": 300, "curve, p": 400}
+_SLOW = 150
 
 
 def quick() -> list[Case]:
@@ -24,9 +26,18 @@ def test_intervals_hold_the_truth(case: Case) -> None:
     assert row.holds, f"{row.coverage:.3f} +- {row.error:.3f} of {row.runs}"
 
 
-def test_a_wrong_interval_is_found_out() -> None:
-    """Treating samples of a question as independent, or a share's normal interval, fails the same check."""
-    narrow = Case("narrow", "two in three hold", lambda rng: bool(rng.random() < 0.8))
-    wide = Case("wide", "all hold", lambda rng: True)
-    assert not coverage(narrow, 500).holds
-    assert not coverage(wide, 500).holds
+def test_wrong_intervals_are_found_out() -> None:
+    """Samples of a question taken as independent, and a share's normal interval, do not pass."""
+
+    def independent(rng: np.random.Generator) -> bool:
+        p = rng.beta(0.35, 0.35, 30)
+        low, high = wilson_interval(int(rng.binomial(8, p).sum()), 240)
+        return low <= 0.5 <= high
+
+    def normal(rng: np.random.Generator) -> bool:
+        p = rng.binomial(30, 0.05) / 30
+        return abs(p - 0.05) <= 1.96 * np.sqrt(p * (1 - p) / 30)
+
+    for trial in (independent, normal):
+        assert not coverage(Case(trial.__name__, "n=30", trial), 400).holds
+    assert not coverage(Case("too wide", "n=30", lambda rng: True), 400).holds

@@ -77,7 +77,7 @@ def test_flip_rate_counts_traces_that_lose_their_answer() -> None:
 @settings(deadline=None, max_examples=50)
 @given(MATRICES)
 def test_points_of_a_curve_are_shares_of_questions(matrix: np.ndarray) -> None:
-    """One column is the clustered share of whole questions; the band holds the limits, the limits the mean."""
+    """One column is the clustered share of whole questions; the band holds the limits, and they the mean."""
     bands = curve_bands(matrix, draws=50)
     for column in range(3):
         share = clustered_proportion({str(i): [value] for i, value in enumerate(matrix[:, column])})

@@ -1,0 +1,29 @@
+"""Which stored reply answers a problem at a budget."""
+
+from collections.abc import Iterable
+
+from evals.budgets import Budget, as_number
+from evals.records import Record
+
+
+def replies_at(records: Iterable[Record], budget: Budget) -> dict[tuple[str, int], Record]:
+    """The reply of each problem and sample at a budget: (problem id, sample) -> record.
+
+    A trace that finished within the budget answers for it; a longer one is answered by its fork. Problems
+    without a reply there are absent.
+    """
+    records = list(records)
+    forks = {r.trace: r for r in records if r.kind == "fork" and r.budget == budget}
+    found = {}
+    for record in records:
+        place = record.problem, record.sample
+        if record.kind == "trace" and budget != 0:
+            fork = forks.get(record.key)
+            if fork is not None:
+                found[place] = fork
+            elif as_number(budget) >= (record.thinking_tokens or 0):
+                found[place] = record
+        elif record.kind in ("direct", "no_think") and record.budget == budget:
+            # In a forked run a direct reply is a second way to the same point: the fork answers.
+            found.setdefault(place, record)
+    return found
