@@ -19,7 +19,6 @@ from evals import stats
 from evals.outcomes import Outcome
 
 BINS = 10
-FLOOR_DRAWS = 200
 Graded = list[tuple[str, float, bool]]
 
 
@@ -56,13 +55,14 @@ def _numbers(rows: Graded) -> dict[str, Any]:
     assert score is not None
     order = stats.auroc(confidence, correct, questions)
     tempered = stats.cross_fitted_confidence(confidence, correct, questions)
+    draws = max(50, min(1000, 500_000 // len(rows)))
     bins = stats.calibration_bins(confidence, correct, BINS, "width", questions)
     return {
         "n": len(rows),
         "ece": stats.expected_calibration_error(confidence, correct, BINS, "width"),
         "ece_mass": stats.expected_calibration_error(confidence, correct, BINS, "mass"),
-        "noise_floor": stats.noise_floor(confidence, BINS, "width", FLOOR_DRAWS),
-        "noise_floor_mass": stats.noise_floor(confidence, BINS, "mass", FLOOR_DRAWS),
+        "noise_floor": stats.noise_floor(confidence, BINS, "width", draws),
+        "noise_floor_mass": stats.noise_floor(confidence, BINS, "mass", draws),
         "brier": score.score,
         **{name: getattr(score, name) for name in ("reliability", "resolution", "uncertainty", "within_bin")},
         "auroc": None if order is None else order.mean,

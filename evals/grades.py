@@ -68,7 +68,7 @@ class Grades:
     def __getitem__(self, index: int) -> Grade:
         return self._grades[index]
 
-    def classes(self, gold: str, answers: Iterable[tuple[str, bool]]) -> dict[str, int]:
+    def classes(self, gold: str, answers: Iterable[tuple[str, bool]]) -> dict[tuple[str, bool], int]:
         """The equivalence class of each answer to one problem; class 0 holds those graded right.
 
         answers: distinct ones with whether they were graded right. The others are compared with one member of
@@ -81,7 +81,7 @@ class Grades:
         if row is None:
             row = {"key": key, "gold": gold, "classes": _partition(answers)}
             self._store(row)
-        return {answer: number for (answer, _), number in zip(answers, row["classes"], strict=True)}
+        return dict(zip(answers, row["classes"], strict=True))
 
     def _store(self, row: dict[str, Any]) -> None:
         self._stored[row["key"]] = row

@@ -152,7 +152,7 @@ class _Builder:
             correct=_right(self._run, reply) and not censored,
             verdict=Verdict.CENSORED if censored else _verdict(self._run, reply),
             answer=None if censored else graded.answer,
-            group=None if censored or graded.answer is None else self._groups[reply.problem][graded.answer],
+            group=None if censored or graded.answer is None else self._group(reply),
             stop_cause=reply.stop_cause,
             finish_reason=reply.finish_reason,
             forced=forced,
@@ -167,6 +167,11 @@ class _Builder:
             answer_probability=reply.answer_probability,
             stated_confidence=self._stated.get(reply.key),
         )
+
+    def _group(self, reply: Reply) -> int:
+        answer = self._run.grades[reply.graded].answer
+        assert answer is not None
+        return self._groups[reply.problem][answer, _right(self._run, reply)]
 
 
 def _right(run: Run, reply: Reply) -> bool:
@@ -189,8 +194,8 @@ def _natural_lengths(replies: Sequence[Reply], greedy: bool) -> dict[tuple[str, 
     return lengths
 
 
-def _groups(run: Run) -> Mapping[str, Mapping[str, int]]:
-    """Of each problem, the class of each of its answers."""
+def _groups(run: Run) -> Mapping[str, Mapping[tuple[str, bool], int]]:
+    """Of each problem, the class of each of its answers, which another harness may call right and wrong."""
     answers: dict[str, set[tuple[str, bool]]] = {}
     golds = {}
     for reply in run.replies:

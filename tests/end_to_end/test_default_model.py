@@ -35,7 +35,7 @@ def at(summary: dict[str, Any], budget: int | str) -> dict[str, Any]:
 def test_thinking_is_worth_far_more_than_none(summary: dict[str, Any]) -> None:
     assert at(summary, "max")["accuracy"] >= 0.9
     assert at(summary, 0)["accuracy"] <= at(summary, "max")["accuracy"] - 0.3
-    easy = [row for row in summary["by_level"] if row["level"] in (1, 2) and row["budget"] == 0]
+    easy = [row for row in summary["by_level"] if row["group"] in (1, 2) and row["budget"] == 0]
     assert len(easy) == 2
     accuracy = sum(row["accuracy"] * row["n"] for row in easy) / sum(row["n"] for row in easy)
     chance = sum(row["chance"] * row["n"] for row in easy) / sum(row["n"] for row in easy)
@@ -53,11 +53,11 @@ def test_more_budget_never_hurts(summary: dict[str, Any]) -> None:
 
 
 def test_cut_traces_answer(summary: dict[str, Any]) -> None:
-    often_cut = [point for point in summary["points"] if 0.3 <= (point["cut_share"] or 0) <= 0.7]
+    often_cut = [point for point in summary["points"] if 0.3 <= (point["cut"]["share"] or 0) <= 0.7]
     assert often_cut
-    best = max(often_cut, key=lambda point: point["cut_accuracy"] - point["cut_chance"])
-    assert best["cut_accuracy"] >= best["cut_chance"] + 0.25
-    assert best["cut_accuracy"] >= best["no_think_accuracy_on_cut"]
+    best = max(often_cut, key=lambda point: point["cut"]["accuracy"] - point["cut"]["chance"])
+    assert best["cut"]["accuracy"] >= best["cut"]["chance"] + 0.25
+    assert best["cut"]["accuracy"] >= best["cut"]["no_think_accuracy"]
 
 
 def test_replies_end_by_themselves_with_a_boxed_answer(summary: dict[str, Any]) -> None:

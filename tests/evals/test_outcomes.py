@@ -11,6 +11,7 @@ from made_runs import SAMPLED, STOP_IDS, confidence, direct, fork, no_think, tra
 from evals.outcomes import crosscheck_pairs, escape_length, outcomes
 from evals.records import Record
 from evals.replies import read_run, stated_confidence
+from evals.scores import Scores
 from evals.summary import summarise
 
 
@@ -157,3 +158,20 @@ def test_crosscheck_finds_a_difference(tmp_path: Path) -> None:
     assert point["difference"]["mean"] == pytest.approx(-1 / 3)
     assert (found["agree"], point["p_holm"] < 0.05) == (False, True)
     assert "differ at budget 4" in found["verdict"]
+
+
+def test_another_harness_may_say_what_is_right(tmp_path: Path) -> None:
+    """The same answer scored right once and wrong once: two groups, as the votes of that harness."""
+    records = [trace("a", 5, sample=i) for i in range(3)] + [
+        trace("b", 5, answer="1", sample=i) for i in range(2)
+    ]
+    run = write(tmp_path, records, SAMPLED, budgets=("max",), samples=3)
+    Scores("harness", {}, {records[0].key: 1.0, records[1].key: 0.0, records[3].key: 0.5}).write(run)
+    found = {(o.problem, o.sample): o for o in outcomes(read_run(run, "upstream"))}
+    assert {place: o.correct for place, o in found.items()} == {
+        ("a", 0): True,
+        ("a", 1): False,
+        ("b", 0): False,
+    }
+    assert (found["a", 0].group, found["a", 1].group) == (0, 1)
+    assert all(o.correct == (o.problem == "a") for o in outcomes(read_run(run)))

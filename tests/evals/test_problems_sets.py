@@ -242,7 +242,8 @@ def test_thinkmath_by_level_is_part_of_thinkmath() -> None:
 
 def load_elsewhere(specs: list[str], home: Path, endpoint: str) -> subprocess.CompletedProcess[str]:
     """Load sets one by one in a process of their own, as `datasets` reads its settings once."""
-    environment = {key: value for key, value in os.environ.items() if key != DATA_VARIABLE}
+    offline = (DATA_VARIABLE, "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+    environment = {key: value for key, value in os.environ.items() if key not in offline}
     environment |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint}
     code = f"from evals.problems import load\nfor spec in {specs!r}: print(spec, [p.id for p in load(spec)])"
     return subprocess.run(
