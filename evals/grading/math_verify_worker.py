@@ -1,4 +1,4 @@
-"""What a worker runs for `--grader math-verify`: its documented use, where its alarms work (a main thread)."""
+"""What a worker runs for `--grader math-verify`: its documented use, in a main thread, as its alarms need."""
 
 from typing import Any
 
