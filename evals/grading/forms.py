@@ -1,13 +1,24 @@
 """One form for answers written in several: signs written out, names before values, free parameters."""
 
-from evals.grading.tree import Node, constant, negative, node, rebuild, symbol, symbols, transform, walk
+from evals.grading.tree import (
+    Node,
+    constant,
+    contains,
+    negative,
+    node,
+    rebuild,
+    symbol,
+    symbols,
+    transform,
+    walk,
+)
 
 _PARAMETERS = frozenset(["k", "n", "m", "l", "ell", "t", "s", "j", "c", "C", "K", "N"])
 
 
 def signs_written_out(item: Node) -> Node:
     """a +- b as the list of both values, inside its list or set where it stands in one."""
-    if not any(part.kind == "plusminus" for part in walk(item)):
+    if not contains(item, "plusminus"):
         return item
     if item.kind in ("list", "set"):
         items: list[Node] = []

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evals.grading.exact import rational
-from evals.grading.tree import Node, is_scalar, negative, node, number, walk
+from evals.grading.tree import Node, contains, is_scalar, negative, node, number
 
 Rows = Sequence[Sequence[Node]]
 _MAX_SIDE = 10
@@ -11,7 +11,7 @@ _MAX_POWER = 8
 
 
 def has_matrix(item: Node) -> bool:
-    return any(part.kind == "matrix" for part in walk(item))
+    return contains(item, "matrix")
 
 
 def rows_of(item: Node) -> Rows | None:

@@ -76,10 +76,12 @@ def spell(text: str) -> str:
         text = text.translate(_UNICODE)
     if "\\" in text or "\x0c" in text:
         text = _GLUED_SPACE.sub(r"\\\1 ", repair(text))
-    text = _RAISED_TAG.sub(r"^{\1}", text)
-    text = _PRIMES.sub(lambda marks: "'" * marks[1].count("prime"), text)
-    text = _DEGREE.sub(r"\\degree ", text)
+        text = _PRIMES.sub(lambda marks: "'" * marks[1].count("prime"), text)
+        text = _NULL_DELIMITER.sub(" ", text)
+    if "<sup" in text:
+        text = _RAISED_TAG.sub(r"^{\1}", text)
+    if "^" in text:
+        text = _DEGREE.sub(r"\\degree ", text)
     text = _ORDINAL.sub(" ", text)
-    text = _NULL_DELIMITER.sub(" ", text)
     text = _SEPARATOR.sub("", text)
     return _SPACED_THOUSANDS.sub(lambda run: run.group().replace(" ", ""), text)

@@ -85,11 +85,30 @@ def transform(item: Node, change: Callable[[Node], Node]) -> Node:
     return change(item if args == item.args else rebuild(item, args))
 
 
+def contains(item: Node, kind: str) -> bool:
+    """Whether a node of this kind stands anywhere in the tree."""
+    stack = [item]
+    while stack:
+        top = stack.pop()
+        if top.kind == kind:
+            return True
+        stack.extend(top.args)
+    return False
+
+
 def symbols(item: Node) -> frozenset[str]:
     """Names of the free symbols (the index of a sum is bound)."""
-    names = {part.name for part in walk(item) if part.kind == "symbol"}
-    bound = {part.args[1].name for part in walk(item) if part.kind == "sum"}
-    return frozenset(names - bound)
+    found: set[str] = set()
+    bound: set[str] = set()
+    stack = [item]
+    while stack:
+        top = stack.pop()
+        if top.kind == "symbol":
+            found.add(top.name)
+        elif top.kind == "sum":
+            bound.add(top.args[1].name)
+        stack.extend(top.args)
+    return frozenset(found - bound)
 
 
 SCALARS = frozenset(
