@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import orjson
+
 from evals.account import Tally
 from evals.budgets import sort_budgets
 from evals.records import Failure, Record
@@ -94,7 +96,11 @@ def read_record_at(directory: Path, offset: int) -> Record:
 
 
 def _parse(line: bytes) -> Record | Failure:
-    row = json.loads(line)
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        # A lone surrogate, which a reply may hold and orjson refuses; or no JSON, as this will say.
+        row = json.loads(line)
     return Failure.from_json(row) if row["kind"] == "failure" else Record.from_json(row)
 
 
