@@ -41,9 +41,9 @@ def cut_shares(found: Sequence[Outcome]) -> list[dict[str, Any]]:
     Replies whose natural length is not known are left out. Subject None is all subjects together.
     """
     cut = [
-        (o, min(3, 4 * o.budget // o.natural_tokens))
+        (o, min(3, 4 * o.thinking_tokens // o.natural_tokens))
         for o in found
-        if o.forced and o.natural_tokens and isinstance(o.budget, int)
+        if o.forced and o.natural_tokens and o.thinking_tokens is not None
     ]
     subjects: list[str | None] = [*sorted({o.subject for o, _ in cut if o.subject is not None}), None]
     rows = []

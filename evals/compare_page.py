@@ -6,6 +6,7 @@ from evals.budgets import Budget, sort_budgets
 from evals.compare_tables import curve_table, pair_table
 from evals.pages.document import Section, document
 from evals.plot import positions
+from evals.verdicts import sentence
 
 Comparison = dict[str, Any]
 
@@ -26,7 +27,7 @@ def compare_page(comparison: Comparison) -> str:
     return document(
         kind="Comparison of budget curves, paired by problem",
         title=" against ".join(run["name"] for run in runs),
-        headline=" ".join(_sentence(pair["verdict"]) for pair in pairs),
+        headline=" ".join(sentence(pair["verdict"]) for pair in pairs),
         setup=_setup(comparison),
         sections=[curves, *(_pair(pair, place) for place, pair in enumerate(pairs))],
         data={
@@ -46,7 +47,7 @@ def _pair(pair: dict[str, Any], place: int) -> Section:
         f"pair-{place}",
         names,
         names,
-        f"{_sentence(pair['verdict'])} The dark band holds each difference and the light band all of them, "
+        f"{sentence(pair['verdict'])} The dark band holds each difference and the light band all of them, "
         f"at 95 %; above zero {pair['b']} is better.",
         [("compared-differences", {"data-pair": str(place)})],
         shown=[pair_table(pair)],
@@ -58,10 +59,5 @@ def _setup(comparison: Comparison) -> str:
         f"{run['name']}: {run['model']}, {run['problems']} problems, {run['mode']}"
         for run in comparison["runs"]
     )
-    warnings = "".join(f" Mind: {_sentence(text)}" for text in comparison["warnings"])
+    warnings = "".join(f" Mind: {sentence(text)}" for text in comparison["warnings"])
     return f"{runs}. All graded by {comparison['grader']}.{warnings}"
-
-
-def _sentence(words: str) -> str:
-    words = words[:1].upper() + words[1:]
-    return words if words.endswith((".", "!", "?")) else f"{words}."

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from evals.tables import Table, escape_markdown, markdown, plain
+from evals.tables import Table, clean, escape_markdown, markdown, plain
 from evals.tables.table import accuracy, bounds, budget_name, change, percent, probability
+from evals.verdicts import listed, sentence
 
 Comparison = dict[str, Any]
 _NOTE = (
@@ -58,22 +59,18 @@ def terminal(comparison: Comparison) -> str:
     blocks = [plain(curve_table(comparison))]
     for pair in comparison["pairs"]:
         table = pair_table(pair)
-        blocks.append(f"{table.title}\n{plain(table)}\n{_sentence(pair['verdict'])}")
-    blocks += [f"warning: {text}" for text in comparison["warnings"]]
+        blocks.append(f"{clean(table.title)}\n{plain(table)}\n{clean(sentence(pair['verdict']))}")
+    blocks += [clean(f"warning: {text}") for text in comparison["warnings"]]
     return "\n\n".join(blocks)
 
 
 def as_markdown(comparison: Comparison) -> str:
     """The comparison as a Markdown document."""
-    names = " and ".join(escape_markdown(run["name"]) for run in comparison["runs"])
+    names = escape_markdown(listed([run["name"] for run in comparison["runs"]]))
     parts = [f"# Comparison of {names}\n"]
-    parts += [f"{escape_markdown(_sentence(pair['verdict']))}\n" for pair in comparison["pairs"]]
+    parts += [f"{escape_markdown(sentence(pair['verdict']))}\n" for pair in comparison["pairs"]]
     if comparison["warnings"]:
         parts.append("".join(f"- Warning: {escape_markdown(text)}\n" for text in comparison["warnings"]))
     parts.append(markdown(curve_table(comparison)))
     parts += [markdown(pair_table(pair)) for pair in comparison["pairs"]]
     return "\n".join(parts)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."

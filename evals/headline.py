@@ -3,6 +3,7 @@
 from typing import Any
 
 from evals.budgets import Budget, as_number
+from evals.verdicts import listed
 
 Summary = dict[str, Any]
 
@@ -17,7 +18,7 @@ def title(summary: Summary) -> str:
 def problem_sets(problems: str | list[str]) -> str:
     """The sets of a run in words; a path is named by its file."""
     names = [problems] if isinstance(problems, str) else problems
-    return _listed([name.rstrip("/").rpartition("/")[2] for name in names])
+    return listed([name.rstrip("/").rpartition("/")[2] for name in names])
 
 
 def headline(summary: Summary) -> str:
@@ -114,7 +115,7 @@ def _decoding(sampling: dict[str, Any]) -> str:
     if all(mode.get("temperature") == 0 for mode in modes):
         return "greedy decoding"
     if sampling.get("preset"):
-        return f"sampled as {sampling['preset']} asks"
+        return f"sampled with the {sampling['preset']} preset"
     return f"temperature {modes[0].get('temperature')}"
 
 
@@ -134,7 +135,3 @@ def _amount(budget: Budget) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -134,9 +134,8 @@ class _Builder:
     def outcome(self, reply: Reply, budget: Budget, trace: Reply | None) -> Outcome:
         graded = self._run.grades[reply.graded]
         forced = reply.forced
-        # Thinking that ran out of tokens has no answer to grade. Some servers do not tell that it thought.
-        silent = reply.stop_cause is None and reply.finish_reason == "length" and reply.empty
-        censored = reply.stop_cause == "length" or silent or graded.verdict is Verdict.CENSORED
+        # Thinking that ran out of tokens has no answer to grade.
+        censored = reply.unfinished or graded.verdict is Verdict.CENSORED
         decoded = (reply.cut or 0) if trace is not None else 0
         generated = reply.generated_tokens
         return Outcome(

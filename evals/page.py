@@ -27,6 +27,7 @@ from evals.tables import (
     verdict_table,
     vote_table,
 )
+from evals.verdicts import listed, sentence
 
 Summary = dict[str, Any]
 _FIELDS = ("level", "subject", "set")
@@ -118,7 +119,7 @@ def _groups(summary: Summary) -> Section | None:
     return Section(
         "groups",
         "Groups",
-        f"By {', '.join(several[:-1]) + ' and ' if several[:-1] else ''}{several[-1]}",
+        f"By {listed(several)}",
         "The curve of each group over the curve of all, in grey.",
         [("groups", {})],
         tables=[breakdown_table(summary, field) for field in several],
@@ -188,12 +189,11 @@ def _crosscheck(summary: Summary) -> Section | None:
     check = summary["crosscheck"]
     if check is None:
         return None
-    words = check["verdict"]
     return Section(
         "crosscheck",
         "Cross-check",
         "Forked against direct",
-        f"{words[0].upper()}{words[1:]}.",
+        sentence(check["verdict"]),
         shown=[crosscheck_table(summary)],
     )
 

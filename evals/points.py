@@ -12,6 +12,8 @@ from evals.outcomes import Outcome
 
 THRESHOLDS = (0.25, 0.5, 0.75, 1.0)
 """Shares of k samples that must be right for G-Pass@k."""
+ENDINGS = ("natural", "forced", "censored", "off", "unknown")
+"""Thinking ended by itself, was ended for the model, ran out of tokens, was turned off, or it is not told."""
 
 
 def clusters(replies: Iterable[Outcome]) -> dict[str, list[float]]:
@@ -81,7 +83,7 @@ def point(
         "cut": _cut(replies, no_think),
         "verdicts": dict(sorted(Counter(o.verdict.value for o in replies).items())),
         "ended_share": share(replies, lambda o: o.finish_reason == "stop"),
-        "ended_boxed_share": share(replies, lambda o: o.finish_reason == "stop" and o.answer is not None),
+        "ended_answered_share": share(replies, lambda o: o.finish_reason == "stop" and o.answer is not None),
         "mean_thinking_tokens": mean(o.thinking_tokens for o in replies),
         "mean_answer_tokens": mean(o.answer_tokens for o in replies),
         "mean_generated_tokens": mean(o.reply_tokens for o in replies),
@@ -123,15 +125,19 @@ def _g_pass(counts: Sequence[tuple[int, int]], most: int) -> dict[str, Any] | No
 
 
 def _shares(replies: Sequence[Outcome]) -> dict[str, float | None]:
-    """How thinking ended: by itself, ended for the model, out of tokens, turned off, or not told."""
-    return {
-        "natural": share(replies, lambda o: o.stop_cause == "natural"),
-        "forced": share(replies, lambda o: o.forced),
-        "censored": share(replies, lambda o: o.verdict is Verdict.CENSORED),
-        "escaped": share(replies, lambda o: o.escaped),
-        "off": share(replies, lambda o: o.stop_cause == "disabled"),
-        "unknown": share(replies, lambda o: o.stop_cause is None and o.verdict is not Verdict.CENSORED),
-    }
+    """How thinking ended, shares that sum to 1; beside them `escaped`, a part of the forced."""
+    endings = Counter(map(_ending, replies))
+    shares = {name: endings[name] / len(replies) if replies else None for name in ENDINGS}
+    return {**shares, "escaped": share(replies, lambda o: o.escaped)}
+
+
+def _ending(outcome: Outcome) -> str:
+    """One of `ENDINGS`. An answer that opens thinking once more ended as the server says, if it does."""
+    if outcome.stop_cause == "length" or (outcome.stop_cause is None and outcome.verdict is Verdict.CENSORED):
+        return "censored"
+    if outcome.forced:
+        return "forced"
+    return {"natural": "natural", "disabled": "off"}.get(outcome.stop_cause or "", "unknown")
 
 
 def _cut(replies: Sequence[Outcome], no_think: Sequence[Outcome]) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def profile(directory: Path, checkpoint: Path | None = None, grader: str = "thin
             "sha256": content_hash(sorted(plan["problems"].values())),
         },
         "axis": axis_of(run.budgets),
-        "grader": grader,
+        "grader": run.grader,
         "mode": settings["mode"],
         "sampling": settings["sampling"],
         "curve": [_point(budget, replies) for budget, replies in by_budget.items()],
@@ -146,7 +146,7 @@ def natural_lengths(run: Run) -> dict[str, Any] | None:
         for r in run.replies
         if r.thinking_tokens is not None and (r.kind == "trace" or (r.kind == "direct" and r.budget == "max"))
     ]
-    ended = sorted(r.thinking_tokens or 0 for r in free if r.stop_cause != "length")
+    ended = sorted(r.thinking_tokens or 0 for r in free if not r.unfinished)
     if not free:
         return None
     places = {str(q): int(np.ceil(q * len(free))) - 1 for q in QUANTILES}

@@ -82,6 +82,12 @@ class Reply:
         """Whether thinking was ended for the model."""
         return self.stop_cause in FORCED
 
+    @property
+    def unfinished(self) -> bool:
+        """Whether tokens ran out while it thought; servers that do not tell send no answer then."""
+        silent = self.stop_cause is None and self.finish_reason == "length" and self.empty
+        return self.stop_cause == "length" or silent
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

@@ -80,6 +80,12 @@ def listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 
 
+def sentence(words: str) -> str:
+    """`words` with a capital and a full stop, where they have none."""
+    words = words[:1].upper() + words[1:]
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
 def _range(sizes: Sequence[float]) -> str:
     low, high = f"{min(sizes):.1f}", f"{max(sizes):.1f}"
     return low if low == high else f"{low} to {high}"

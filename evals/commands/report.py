@@ -48,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
         summary = write_report(options.directory, options.grader, options.out, options.samples_in_page)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}", FAILED)
     if options.format == "markdown":
         print(markdown(summary))
     elif options.format == "json":

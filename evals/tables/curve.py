@@ -38,7 +38,7 @@ def point_table(summary: Summary) -> Table:
         )
     return Table(
         "Budget curve",
-        "Cut: thinking was ended by the budget. Off, chance: accuracy with thinking off, and of the best "
+        "Cut: thinking was ended for the model. Off, chance: accuracy with thinking off, and of the best "
         "constant guess, on the problems of the cut replies. Thinking, tokens: means for a reply; inserted "
         "text is not counted.",
         ["budget", "n", "accuracy %", "cut %", "cut accuracy %", "off %", "chance %", "thinking", "tokens"],
@@ -171,7 +171,7 @@ def cut_share_table(summary: Summary) -> Table:
         )
     return Table(
         "Cut replies by share of thinking done",
-        "Budget as a share of the trace's natural length; replies of all budgets together.",
+        "Thinking kept as a share of the trace's natural length; replies of all budgets together.",
         ["subject", "thinking done", "n", "accuracy %", "chance %", "above chance"],
         rows,
     )

@@ -4,11 +4,12 @@ from typing import Any
 
 from evals.tables.table import (
     Table,
-    bounds,
+    change,
     count,
     keys_in_order,
     number,
     percent,
+    probability,
     with_bounds,
 )
 
@@ -29,16 +30,16 @@ def ending_table(summary: Summary) -> Table:
             str(point["budget"]),
             *(percent(point["shares"][name]) for name in SHARES),
             percent(point["ended_share"]),
-            percent(point["ended_boxed_share"]),
+            percent(point["ended_answered_share"]),
         ]
         for point in summary["points"]
     ]
     return Table(
         "How thinking ended",
-        "Shares in %. Natural: the model closed its thinking. Forced: the budget did. Escaped: of the "
-        "forced, those that went on reasoning in the answer. Censored: max_tokens ran out while "
-        "thinking. Ended: the reply ended by itself; boxed: with a boxed answer.",
-        ["budget", *SHARES, "ended", "ended, boxed"],
+        "Shares in %. Natural: the model closed its thinking. Forced: it was ended for the model. Escaped: of "
+        "the forced, those that went on reasoning in the answer. Censored: max_tokens ran out while "
+        "thinking. Ended: the reply ended by itself; answered: and has a final answer.",
+        ["budget", *SHARES, "ended", "ended, answered"],
         rows,
     )
 
@@ -81,9 +82,9 @@ def control_table(summary: Summary) -> Table:
             )
     return Table(
         "Asked and used",
-        "Thinking tokens used at each budget. Over: replies that used more than asked. Error: mean distance "
-        "from the budget, in tokens and in % of it; thinking that ends early is an error here too.",
-        ["budget", "mean used", "most used", "over %", "mean error", "mean error, %"],
+        "Thinking tokens used at each budget. Over: replies that used more than asked. Error: used less asked, "
+        "in tokens; distance: the size of the error, in % of the budget. Ending early is an error here too.",
+        ["budget", "mean used", "most used", "over %", "mean error", "mean distance, %"],
         rows,
     )
 
@@ -192,16 +193,14 @@ def crosscheck_table(summary: Summary) -> Table:
     check = summary["crosscheck"]
     rows = []
     for point in check["points"] if check else []:
-        difference = point["difference"]
         rows.append(
             [
                 str(point["budget"]),
                 count(point["n"]),
                 percent(point["forked"]),
                 percent(point["direct"]),
-                "-" if difference is None else f"{100 * difference['mean']:+.1f}",
-                "-" if difference is None else bounds(difference["low"], difference["high"], "+"),
-                "-" if point["p_holm"] is None else f"{point['p_holm']:.3f}",
+                change(point["difference"]),
+                probability(point["p_holm"]),
                 count(point["identical"]),
                 count(point["alike"]),
             ]
@@ -209,7 +208,7 @@ def crosscheck_table(summary: Summary) -> Table:
     return Table(
         "Forked against direct",
         "Accuracy of the same points drawn both ways, in %, and direct less forked in points. Identical: "
-        "replies that are the same token for token; alike: with equal answers.",
-        ["budget", "n", "forked", "direct", "difference", "95 %", "p, Holm", "identical", "alike"],
+        "replies that are the same token for token; alike: both right or both wrong.",
+        ["budget", "n", "forked", "direct", "difference", "p, Holm", "identical", "alike"],
         rows,
     )

@@ -62,7 +62,7 @@ def test_cut_traces_answer(summary: dict[str, Any]) -> None:
 
 def test_replies_end_by_themselves_with_a_boxed_answer(summary: dict[str, Any]) -> None:
     replies = sum(point["n"] for point in summary["points"])
-    ended = sum(point["n"] * point["ended_boxed_share"] for point in summary["points"])
+    ended = sum(point["n"] * point["ended_answered_share"] for point in summary["points"])
     assert ended / replies >= 0.98
 
 

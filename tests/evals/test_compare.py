@@ -140,6 +140,12 @@ def test_text_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "picture.png is no .html, .md or .json file" in capsys.readouterr().err
 
 
+def test_terminals_obey_nothing_in_a_run(tmp_path: Path) -> None:
+    result = compare([made(tmp_path / "a\x1b[2J", 10), made(tmp_path / "b", 30)])
+    result["warnings"] = ["sampled with \x1b]0;title\x07"]
+    assert "\x1b" not in terminal(result)
+
+
 def test_verdicts_in_words() -> None:
     def point(budget: int, mean: float, p: float) -> dict[str, object]:
         return {"budget": budget, "difference": {"mean": mean}, "p_holm": p, "mde": 0.031}

@@ -84,6 +84,9 @@ def test_censored_replies_have_no_answer(tmp_path: Path) -> None:
     found = {o.problem: o for o in outcomes(read_run(write(tmp_path / "forked", records, budgets=("max",))))}
     assert [found[p].verdict.value for p in "acd"] == ["censored", "no answer", "censored"]
     assert not any(o.correct or o.answer for o in found.values())
+    shares = summarise(tmp_path / "forked")["points"][-1]["shares"]
+    assert (shares.pop("escaped"), sum(shares.values())) == (0, 1)
+    assert (shares["censored"], shares["natural"]) == (1 / 3, 2 / 3)
     run = write(tmp_path / "direct", [silent], {"mode": "direct"}, budgets=("max",))
     shares = summarise(run)["points"][0]["shares"]
     assert (shares["censored"], shares["unknown"]) == (1, 0)

@@ -62,8 +62,11 @@ def test_first_reaching() -> None:
 def test_natural_lengths_count_the_unfinished_as_longest(tmp_path: Path) -> None:
     records = [trace(f"p{n:02}", n) for n in range(1, 10)]
     records.append(replace(trace("q", 3, cause="length"), answer=""))
-    found = profile(write(tmp_path, records, budgets=("max",)))["natural_thinking_tokens"]
+    found = profile(write(tmp_path / "told", records, budgets=("max",)))["natural_thinking_tokens"]
     assert (found["n"], found["unfinished"]) == (10, 1)
+    untold = [replace(row, stop_cause=None, finish_reason="length") for row in records[-1:]]
+    also = write(tmp_path / "untold", [*records[:-1], *untold], budgets=("max",))
+    assert profile(also)["natural_thinking_tokens"] == found
     assert found["quantiles"]["0.5"] == 5
     assert found["quantiles"]["0.9"] == 9
     assert found["quantiles"]["0.95"] is None

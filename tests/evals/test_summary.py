@@ -61,8 +61,8 @@ def test_shares_say_how_thinking_ended(run: Path) -> None:
     assert points[1]["stop_causes"] == {"budget": 3, "natural": 1}
     assert points[2]["stop_causes"] == {"length": 1, "natural": 3}
     assert points[2]["verdicts"] == {"censored": 1, "different": 1, "equal": 2}
-    assert (points[1]["ended_share"], points[1]["ended_boxed_share"]) == (1, 1)
-    assert (points[2]["ended_share"], points[2]["ended_boxed_share"]) == (0.75, 0.75)
+    assert (points[1]["ended_share"], points[1]["ended_answered_share"]) == (1, 1)
+    assert (points[2]["ended_share"], points[2]["ended_answered_share"]) == (0.75, 0.75)
 
 
 def test_cut_replies_stand_beside_no_thinking_on_the_same_problems(run: Path) -> None:
