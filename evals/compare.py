@@ -60,7 +60,8 @@ def compare(directories: Sequence[Path], grader: str = "thinkdial") -> dict[str,
     """
     if len(directories) < 2:
         raise ValueError(f"runs: {len(directories)} given; give two or more run directories")
-    twice = [str(directory) for directory in directories if list(directories).count(directory) > 1]
+    real = [directory.resolve() for directory in directories]
+    twice = [str(directory) for directory in real if real.count(directory) > 1]
     if twice:
         raise ValueError(f"runs: {twice[0]} is given twice; give different runs")
     names = _names(directories)

@@ -73,7 +73,7 @@ def point(
         "questions": len(groups),
         "samples": min(map(len, groups.values()), default=0),
         "missing": expected - len(replies),
-        **accuracy(replies),
+        **accuracy_of(groups),
         "these_low": None if these is None else these[0],
         "these_high": None if these is None else these[1],
         "chance": chance(replies),
@@ -144,13 +144,14 @@ def _cut(replies: Sequence[Outcome], no_think: Sequence[Outcome]) -> dict[str, A
     """Accuracy among forced replies, and their gain over thinking off on the same problems."""
     cut = [o for o in replies if o.forced]
     problems = {o.problem for o in cut}
-    same = [o for o in no_think if o.problem in problems]
+    same = clusters(o for o in no_think if o.problem in problems)
+    groups = clusters(cut)
     return {
         "share": share([o for o in replies if o.stop_cause is not None], lambda o: o.forced),
-        **accuracy(cut),
+        **accuracy_of(groups),
         "chance": chance(cut),
-        "no_think_accuracy": _mean_of_problems(clusters(same)),
-        "gain": interval(stats.paired_difference(clusters(same), clusters(cut))),
+        "no_think_accuracy": _mean_of_problems(same),
+        "gain": interval(stats.paired_difference(same, groups)),
     }
 
 

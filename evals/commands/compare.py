@@ -51,6 +51,8 @@ def run(options: argparse.Namespace) -> int:
         comparison = compare(options.directories, options.grader)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}", FAILED)
     as_json = json.dumps(comparison, indent=1, allow_nan=False) + "\n"
     if options.json:
         print(as_json, end="")

@@ -36,8 +36,8 @@ def ending_table(summary: Summary) -> Table:
     ]
     return Table(
         "How thinking ended",
-        "Shares in %. Natural: the model closed its thinking. Forced: it was ended for the model. Escaped: of "
-        "the forced, those that went on reasoning in the answer. Censored: max_tokens ran out while "
+        "Shares in %. Natural: the model closed its thinking. Forced: it was ended for the model. Escaped: "
+        "of the forced, those that went on reasoning in the answer. Censored: max_tokens ran out while "
         "thinking. Ended: the reply ended by itself; answered: and has a final answer.",
         ["budget", *SHARES, "ended", "ended, answered"],
         rows,
@@ -82,8 +82,8 @@ def control_table(summary: Summary) -> Table:
             )
     return Table(
         "Asked and used",
-        "Thinking tokens used at each budget. Over: replies that used more than asked. Error: used less asked, "
-        "in tokens; distance: the size of the error, in % of the budget. Ending early is an error here too.",
+        "Thinking tokens used at each budget. Over: replies that used more than asked. Error: used less "
+        "asked, in tokens; distance: the size of the error, in % of the budget. Ending early is one too.",
         ["budget", "mean used", "most used", "over %", "mean error", "mean distance, %"],
         rows,
     )

@@ -120,6 +120,8 @@ def test_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "3 of the run" in (run / "report.html").read_text("utf-8")
     assert main(["report", str(run), "--samples-in-page", "-1"]) == 2
     assert "--samples-in-page: -1 is negative; give 0 or more" in capsys.readouterr().err
+    assert main(["report", str(run), "--out", str(run / "report.md")]) == 1
+    assert "report.md: File exists" in capsys.readouterr().err
 
 
 def test_axis() -> None:
