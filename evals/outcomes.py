@@ -134,8 +134,11 @@ class _Builder:
     def outcome(self, reply: Reply, budget: Budget, trace: Reply | None) -> Outcome:
         graded = self._run.grades[reply.graded]
         forced = reply.forced
-        # Thinking that ran out of tokens has no answer to grade.
+        right = _right(self._run, reply)
+        # Thinking that ran out of tokens has no answer to grade, unless another harness found one in it.
         censored = reply.unfinished or graded.verdict is Verdict.CENSORED
+        if self._run.scores is not None and right:
+            censored = False
         decoded = (reply.cut or 0) if trace is not None else 0
         generated = reply.generated_tokens
         return Outcome(
@@ -148,7 +151,7 @@ class _Builder:
             subject=reply.subject,
             set=reply.set,
             chance=reply.chance,
-            correct=_right(self._run, reply) and not censored,
+            correct=right and not censored,
             verdict=Verdict.CENSORED if censored else _verdict(self._run, reply),
             answer=None if censored else graded.answer,
             group=None if censored or graded.answer is None else self._group(reply),

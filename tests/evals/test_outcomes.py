@@ -178,3 +178,12 @@ def test_another_harness_may_say_what_is_right(tmp_path: Path) -> None:
     }
     assert (found["a", 0].group, found["a", 1].group) == (0, 1)
     assert all(o.correct == (o.problem == "a") for o in outcomes(read_run(run)))
+
+
+def test_a_harness_that_reads_answers_out_of_open_thinking_is_taken_at_its_word(tmp_path: Path) -> None:
+    records = [replace(trace(p, 5, cause="length"), answer="") for p in ("a", "b")]
+    run = write(tmp_path, records, budgets=("max",))
+    Scores("harness", {}, {records[0].key: 1.0, records[1].key: 0.0}).write(run)
+    (point,) = summarise(run, "upstream")["points"]
+    assert (point["accuracy"], point["verdicts"]) == (0.5, {"censored": 1, "equal": 1})
+    assert summarise(run)["points"][0]["accuracy"] == 0
