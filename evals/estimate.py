@@ -92,6 +92,7 @@ def forecast(
         bound = None if room is None else count * max(0.0, room)
         most[kind] = most.get(kind, Amount()) + Amount(count, count * size, bound)
         mean = count * chance
+        tokens = tokens if room is None else min(tokens, max(0.0, room))
         expected[kind] = expected.get(kind, Amount()) + Amount(mean, mean * size, mean * tokens)
 
     for problem, size in zip(problems, prompts, strict=True):

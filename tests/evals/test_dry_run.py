@@ -44,6 +44,9 @@ def test_by_hand(tmp_path: Path) -> None:
     }
     direct = forecast(settings(tmp_path, 0, 20, 40, "max", mode="direct"), PROBLEMS, SIZES, None, lengths)
     assert direct.expected == {"direct": Amount(40, 800, 50 + 10 * (15 + 5) + 2 * 10 * (20 + 5))}
+    endless = forecast(asked, PROBLEMS, SIZES, None, Lengths([5000], 5.0, ""))
+    assert endless.expected
+    assert endless.expected["trace"] == endless.most["trace"]
     unknown = forecast(settings(tmp_path, 8, max_tokens=None), PROBLEMS, SIZES, None, None)
     assert unknown.expected is None
     assert total(unknown.most) == Amount(20, 200 + 280, None)
