@@ -188,9 +188,14 @@ class Store:
         # ASCII JSON: a lone surrogate in a reply is escaped instead of failing to encode.
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         data = memoryview(line)
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fdatasync(self._file)
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fdatasync(self._file)
+        except OSError:
+            # A full disk: replies in flight may yet be appended, and not to half a line.
+            os.ftruncate(self._file, self._size)
+            raise
         offset = self._size
         self._size += len(line)
         return offset
