@@ -270,8 +270,8 @@ def _check_same(directory: Path, name: str, stored: Any, asked: Any) -> None:
     elif stored != asked:
         raise ValueError(
             f"{name}: the run in {directory} has {stored!r}, this one asks {asked!r}; a resumed run may add "
-            "budgets, problems, samples, a crosscheck and confidence only: ask the same, or write to another "
-            "directory"
+            "budgets, samples, more problems of its sets, a crosscheck and confidence only: ask the same, or "
+            "write to another directory"
         )
 
 

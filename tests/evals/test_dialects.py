@@ -172,3 +172,8 @@ def test_a_prompt_file_that_changes_under_a_sweep_changes_nothing(tmp_path: Path
         run_sweep(asked, api.base_url)
     assert len(api.bodies) == 4
     assert all(body["messages"][0]["content"].startswith("Before: ") for body in api.bodies)
+
+
+def test_a_budget_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="budgets: 4, 8, 4 repeats one"):
+        settings(tmp_path, "vllm", 4, 8, 4)
