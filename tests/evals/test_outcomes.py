@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import SAMPLED, STOP_IDS, confidence, direct, fork, no_think, trace, with_tokens, write
 
+from evals.bridges.replies import replies_at
 from evals.outcomes import crosscheck_pairs, escape_length, outcomes
 from evals.records import Record
 from evals.replies import read_run, stated_confidence
@@ -175,3 +176,14 @@ def test_another_harness_may_say_what_is_right(tmp_path: Path) -> None:
     }
     assert (found["a", 0].group, found["a", 1].group) == (0, 1)
     assert all(o.correct == (o.problem == "a") for o in outcomes(read_run(run)))
+
+
+def test_replies_for_other_harnesses_are_those_of_the_outcomes() -> None:
+    """Direct replies check the points of a forked run, and do not stand in for forks that were refused."""
+    refused, cut, short = trace("a", 9), trace("b", 9), trace("c", 3)
+    checks = [direct(problem, 4) for problem in "abc"]
+    first = fork(cut, 4)
+    for records in ([refused, cut, short, first, *checks], [*checks, first, short, cut, refused]):
+        assert replies_at(records, 4) == {("b", 0): first, ("c", 0): short}
+    assert replies_at([no_think("a"), direct("a", 0)], 0) == {("a", 0): no_think("a")}
+    assert replies_at(checks, 4) == {(check.problem, 0): check for check in checks}
