@@ -109,7 +109,7 @@ def parse_retry_after(value: str | None) -> float | None:
         pass
     try:
         moment = parsedate_to_datetime(value).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 

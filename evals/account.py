@@ -1,9 +1,8 @@
 """The account of a run: tokens, wall time and cost, over all the sweeps that drew it.
 
 Tokens are counted from the stored records, so they are those of the replies that are there. Wall time is not
-in
-the records: `account.json` has a session for each sweep, rewritten while it runs, so that a kill costs two
-seconds of it. Attempts that failed are not in the account; a server may bill them.
+in the records: `account.json` has a session for each sweep, rewritten while it runs, so that a kill costs
+two seconds of it. Attempts that failed are not in the account; a server may bill them.
 """
 
 import json

@@ -16,7 +16,7 @@ from statistics import fmean, variance
 
 from evals.budgets import Budget
 from evals.outcomes import outcomes
-from evals.problems import load
+from evals.problems import load, parse_selectors
 from evals.replies import read_run
 from evals.settings import SweepSettings
 from evals.stats import clustered_proportion
@@ -134,9 +134,14 @@ def run_adaptive(
     settings.limit is the first round's problems of each set (32), settings.samples its samples. The same call
     resumes: rounds that are stored draw nothing, and come to the same decisions.
     """
+    if settings.samples > adaptive.max_samples:
+        raise ValueError(
+            f"samples: {settings.samples} of the first round are more than the most, "
+            f"{adaptive.max_samples}; raise --max-samples"
+        )
     largest = _largest_set(settings, adaptive.max_problems)
     limit = min(settings.limit or FIRST_PROBLEMS, largest)
-    samples = min(settings.samples, adaptive.max_samples)
+    samples = settings.samples
     most_samples = 1 if settings.sampling.greedy else adaptive.max_samples
     replies = tokens = over_budget = 0
     while True:
@@ -175,4 +180,4 @@ def precisions(settings: SweepSettings, width: float) -> list[Precision]:
 
 def _largest_set(settings: SweepSettings, most: int | None) -> int:
     """Problems of the largest set, at most `most`: beyond that, a higher limit adds nothing."""
-    return max(len(load(name, limit=most)) for name in settings.problem_sets)
+    return max(len(load(str(spec), limit=most)) for spec in parse_selectors(settings.problem_sets))

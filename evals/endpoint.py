@@ -30,14 +30,14 @@ class Endpoint:
 async def describe(base_url: str, client: AsyncClient, model: str | None, api_key: str | None) -> Endpoint:
     """Ask the server for its models and thinking format.
 
-    Raises ValueError for what is no URL and for a model that is not served, httpx.HTTPError when nobody
-    answers or the list of models is refused.
+    Raises ValueError for what is no URL or no such server and for a model that is not served, httpx.HTTPError
+    when nobody answers or the list of models is refused.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     async with httpx.AsyncClient(base_url=api_root(base_url), headers=headers, timeout=60) as http:
         response = await http.get("/v1/models")
         response.raise_for_status()
-    served = {entry["id"]: entry for entry in response.json()["data"]}
+    served = _models(response, base_url)
     if model is None:
         model = next(iter(served))
     elif model not in served:
@@ -51,6 +51,19 @@ async def describe(base_url: str, client: AsyncClient, model: str | None, api_ke
     # vLLM and SGLang say max_model_len, OpenRouter context_length.
     context = served[model].get("max_model_len") or served[model].get("context_length")
     return Endpoint(model, context, thinking)
+
+
+def _models(response: httpx.Response, base_url: str) -> dict[str, dict[str, Any]]:
+    """The served models by name."""
+    try:
+        served = {entry["id"]: entry for entry in response.json()["data"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"base_url: {base_url} does not list its models; give the root of an OpenAI-compatible server"
+        ) from error
+    if not served:
+        raise ValueError(f"base_url: {base_url} serves no model; load one there first")
+    return served
 
 
 def _some(names: list[str]) -> str:

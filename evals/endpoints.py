@@ -25,7 +25,8 @@ RETRIED = (408, 409, 425, 429)
 FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0
 LONGEST_RETRY_AFTER = 600.0
 PATIENCE = 3
-"""Failures in a row after which a server is left, if there is another."""
+"""Failures in a row after which a server is left, if there is another. Those of requests that were in flight
+together are one, and being asked to wait is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class _Server:
     client: AsyncClient
     in_flight: int = 0
     failures: int = 0
+    failed_at: float = 0.0
     rests_until: float = 0.0
     left: bool = False
 
@@ -104,10 +106,10 @@ class Endpoints:
             except (APIError, httpx.TransportError) as error:
                 if not _may_pass(error):
                     raise
-                self._note_failure(server)
+                self._note_failure(server, started, error)
                 if attempt > self._retries:
                     raise
-                delay = _delay(attempt, error)
+                delay = self._delay(server, attempt, error)
             else:
                 server.failures, server.rests_until = 0, 0.0
                 return Answered(reply, server.base_url, attempt, time.monotonic() - started)
@@ -115,8 +117,7 @@ class Endpoints:
                 server.in_flight -= 1
             self.retried += 1
             avoid = server
-            # Another server need not wait for as long as this one asked.
-            await asyncio.sleep(delay if len(self._present()) == 1 else min(delay, FIRST_DELAY))
+            await asyncio.sleep(delay)
         raise AssertionError("the last attempt returns or raises")
 
     def _present(self) -> list[_Server]:
@@ -130,14 +131,28 @@ class Endpoints:
                 return server
         return min(present, key=lambda server: (server is avoid, server.rests_until > now, server.in_flight))
 
-    def _note_failure(self, server: _Server) -> None:
-        server.failures += 1
+    def _note_failure(self, server: _Server, started: float, error: APIError | httpx.TransportError) -> None:
+        now = time.monotonic()
+        if not _asks_to_wait(error) and started >= server.failed_at:
+            server.failures += 1
+            server.failed_at = now
         # Failing is quick, so that a failing server would always be the least busy.
-        server.rests_until = time.monotonic() + FIRST_DELAY * 2**server.failures
+        rest = max(FIRST_DELAY * 2 ** (server.failures - 1), _asked_seconds(error))
+        server.rests_until = max(server.rests_until, now + rest)
         if server.failures >= PATIENCE and not server.left and len(self._present()) > 1:
             server.left = True
             self.left.append(server.base_url)
             self.on_left(server.base_url)
+
+    def _delay(self, server: _Server, attempt: int, error: APIError | httpx.TransportError) -> float:
+        """Seconds before the next attempt: doubling, with jitter of a half, at least what the server asks.
+
+        Less where another server is ready sooner.
+        """
+        backoff = min(FIRST_DELAY * 2 ** (attempt - 1), LONGEST_DELAY) * random.uniform(0.5, 1.0)
+        delay = max(backoff, _asked_seconds(error))
+        others = [other.rests_until for other in self._present() if other is not server]
+        return min(delay, max(FIRST_DELAY, min(others) - time.monotonic())) if others else delay
 
 
 def _check_same(first_url: str, first: Endpoint, other_url: str, other: Endpoint) -> None:
@@ -159,8 +174,11 @@ def _may_pass(error: APIError | httpx.TransportError) -> bool:
     return error.status in RETRIED or error.status >= 500
 
 
-def _delay(attempt: int, error: APIError | httpx.TransportError) -> float:
-    """Seconds before the next attempt: doubling, with jitter of a half, and at least what the server asks."""
-    seconds = min(FIRST_DELAY * 2 ** (attempt - 1), LONGEST_DELAY) * random.uniform(0.5, 1.0)
+def _asks_to_wait(error: APIError | httpx.TransportError) -> bool:
+    return isinstance(error, APIError) and error.status == 429
+
+
+def _asked_seconds(error: APIError | httpx.TransportError) -> float:
+    """For how long the server asks to be left alone; 0 where it does not say."""
     asked = error.retry_after if isinstance(error, APIError) else None
-    return max(seconds, min(asked or 0.0, LONGEST_RETRY_AFTER))
+    return min(asked or 0.0, LONGEST_RETRY_AFTER)

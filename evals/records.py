@@ -44,7 +44,7 @@ class Record:
     inserted_tokens: tokens of the early-stop text. answer_tokens: tokens after it, end of turn included.
     generated_tokens: tokens decoded for this record alone; a fork's thinking was decoded for its trace.
     stop_cause: as the server reports it; None for servers that do not. seed: None when decoding is greedy.
-    Counts and seconds are None where an imported reply does not tell them.
+    Counts are None where the server does not tell them, seconds of some imported replies.
     prompt_token_ids, token_ids: the reply in tokens, where the server gives them; a fork has its answer only.
     trace, cut: for forks, the key of the trace and how many of its token_ids are kept. seconds: wall time.
     prompt_tokens: of the request. endpoint: the base URL that answered. attempts: requests sent until one was

@@ -9,7 +9,7 @@ from evals.dialects import Dialect, thinks_not
 from evals.endpoints import Answered, Endpoints
 from evals.logprobs import token_logprobs
 from evals.problems import Problem
-from evals.problems.prompts import prompt
+from evals.problems.prompts import Preset, preset_of
 from evals.records import Kind, Record, content_hash, problem_hash
 from evals.settings import CONFIDENCE_PROMPT, SweepSettings
 from evals.traces import Cut, answer_start
@@ -36,6 +36,7 @@ class Sampler:
             name: stored[name]
             for name in ("model", "max_model_len", "dialect", "thinking_format", "sampling")
         }
+        self._presets: dict[str, Preset] = {}
 
     def key(self, kind: Kind, problem: Problem, sample: int, budget: Budget) -> str:
         """The content key of one reply."""
@@ -155,7 +156,7 @@ class Sampler:
             options["temperature"] = 0
         answered = await self._chat(turns, options, of.endpoint)
         usage = answered.reply.usage
-        generated = usage.completion_tokens if usage else 0
+        generated = usage.completion_tokens if usage else None
         return self._record(
             self.confidence_key(of.key),
             "confidence",
@@ -194,7 +195,10 @@ class Sampler:
         return [{"role": role, "content": text} for role, text in turns]
 
     def _prompt(self, problem: Problem) -> str:
-        return prompt(problem, self._settings.prompt)
+        """By what the prompt was when the set was first asked: a file may change while a sweep runs."""
+        if problem.set not in self._presets:
+            self._presets[problem.set] = preset_of(problem.set, self._settings.prompt)
+        return self._presets[problem.set].fill(problem.problem)
 
     def _room(self, prompt: int, used: int) -> int:
         """Tokens left for an answer: what remains of max_tokens and of the context."""
@@ -244,14 +248,13 @@ class Sampler:
         """stop_cause and token counts of a chat reply, from its token ids where the server gives them."""
         report, token_ids = reply.report, reply.choices[0].token_ids
         if report is None or token_ids is None:
-            usage = reply.usage
-            thinking_tokens = usage.reasoning_tokens if usage else None
-            total = usage.completion_tokens if usage else 0
+            total = reply.usage.completion_tokens if reply.usage else None
+            thought = reply.usage.reasoning_tokens if reply.usage else None
             return {
                 "stop_cause": None,
-                "thinking_tokens": thinking_tokens,
+                "thinking_tokens": thought,
                 "inserted_tokens": 0,
-                "answer_tokens": None if thinking_tokens is None else total - thinking_tokens,
+                "answer_tokens": None if total is None or thought is None else total - thought,
                 "generated_tokens": total,
             }
         return {

@@ -66,6 +66,8 @@ class SweepSettings:
     def __post_init__(self) -> None:
         if not self.budgets:
             raise ValueError("budgets: none given; give at least one, e.g. 0,8,16,32,64,max")
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError(f"budgets: {', '.join(map(str, self.budgets))} repeats one; give each once")
         axis = axis_of(self.budgets)
         if self.mode not in ("forked", "direct"):
             raise ValueError(f"mode: {self.mode!r} is not a mode; it is forked or direct")

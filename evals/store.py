@@ -194,9 +194,14 @@ class Store:
         # ASCII JSON: a lone surrogate in a reply is escaped instead of failing to encode.
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         data = memoryview(line)
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fdatasync(self._file)
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fdatasync(self._file)
+        except OSError:
+            # A full disk: replies in flight may yet be appended, and not to half a line.
+            os.ftruncate(self._file, self._size)
+            raise
         offset = self._size
         self._size += len(line)
         return offset
@@ -271,8 +276,8 @@ def _check_same(directory: Path, name: str, stored: Any, asked: Any) -> None:
     elif stored != asked:
         raise ValueError(
             f"{name}: the run in {directory} has {stored!r}, this one asks {asked!r}; a resumed run may add "
-            "budgets, problems, samples, a crosscheck and confidence only: ask the same, or write to another "
-            "directory"
+            "budgets, samples, more problems of its sets, a crosscheck and confidence only: ask the same, or "
+            "write to another directory"
         )
 
 

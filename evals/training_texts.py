@@ -96,24 +96,20 @@ def _strings(value: Any, field: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain_texts(path: Path) -> Iterator[Text]:
-    """Windows of whole lines, each beginning with the last half of the one before."""
-    window: list[tuple[int, str]] = []
-    size, number, fresh = 0, 1, False
+    """Windows that end where a line does, each beginning with the last half window of the one before."""
+    pieces: list[str] = []
+    size, first, number, fresh = 0, 1, 1, False
     with path.open(encoding="utf-8") as file:
         # Lines are read in bounded pieces: a text file may be one line.
         while piece := file.readline(_PIECE_CHARACTERS):
-            window.append((number, piece))
+            pieces.append(piece)
             size += len(piece)
-            fresh = True
+            row, fresh = number, True
             number += piece.endswith("\n")
             if size >= _WINDOW_CHARACTERS:
-                yield _joined(window, path)
-                fresh = False
-                while size > _WINDOW_CHARACTERS // 2:
-                    size -= len(window.pop(0)[1])
+                window = "".join(pieces)
+                yield Text(window, f"{path}:{first}", row)
+                kept = window[-_WINDOW_CHARACTERS // 2 :]
+                pieces, size, first, fresh = [kept], len(kept), number - kept.count("\n"), False
     if fresh:
-        yield _joined(window, path)
-
-
-def _joined(window: list[tuple[int, str]], path: Path) -> Text:
-    return Text("".join(piece for _, piece in window), f"{path}:{window[0][0]}", window[-1][0])
+        yield Text("".join(pieces), f"{path}:{first}", row)

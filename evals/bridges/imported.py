@@ -1,5 +1,6 @@
 """Replies that another harness drew, as its files tell them; what a file does not tell is None."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,13 @@ from evals.budgets import EFFORTS, Budget
 from evals.problems import Problem
 
 OPEN, CLOSE = "<think>", "</think>"
+_LIMITS = (
+    "thinking_token_budget",
+    "thinking_budget",
+    "thinking_budget_tokens",
+    "reasoning_budget_tokens",
+    "reasoning_tokens",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +79,31 @@ def _split(text: str, opened_by_prompt: bool) -> tuple[str | None, str, bool]:
     return None, text, False
 
 
-def asked_budget(settings: dict[str, Any], where: str) -> Budget | None:
-    """The budget among the generation settings of a request, under any name that servers know; None for none.
+def asked_budget(settings: Mapping[str, Any], where: str) -> Budget | None:
+    """The budget among the generation settings of a request, in the words of the servers that
+    `evals.dialects` knows, of Seed-OSS's and DeepSeek's templates and of Anthropic; None for none.
 
     Raises ValueError for a value that is no budget.
     """
-    for name in ("thinking_token_budget", "thinking_budget", "thinking_budget_tokens", "reasoning_tokens"):
-        value = settings.get(name)
+    told = dict(settings)
+    for name in ("extra_body", "custom_params", "chat_template_kwargs"):
+        inner = told.get(name) or {}
+        if not isinstance(inner, dict):
+            raise ValueError(f"{where}: {name} is {inner!r:.80}; expected an object")
+        told = inner | told
+    thinking = told["thinking"] if isinstance(told.get("thinking"), dict) else {}
+    reasoning = told["reasoning"] if isinstance(told.get("reasoning"), dict) else {}
+    limits = {name: told.get(name) for name in _LIMITS}
+    limits |= {f"thinking.{name}": thinking.get(name) for name in ("budget", "budget_tokens")}
+    limits["reasoning.max_tokens"] = reasoning.get("max_tokens")
+    for name, value in limits.items():
         if value is not None:
             if not isinstance(value, int) or isinstance(value, bool) or value < -1:
                 raise ValueError(f"{where}: {name} is {value!r}; expected a number of tokens, or -1")
             return "max" if value == -1 else value
-    template = settings.get("chat_template_kwargs") or {}
-    if settings.get("enable_thinking") is False or template.get("enable_thinking") is False:
+    if False in (told.get("enable_thinking"), told.get("thinking"), reasoning.get("enabled")):
         return 0
-    effort = settings.get("reasoning_effort")
+    effort = told.get("reasoning_effort") or reasoning.get("effort")
     if effort is not None:
         if effort not in EFFORTS:
             raise ValueError(f"{where}: reasoning_effort is {effort!r}; known are {', '.join(EFFORTS)}")
@@ -104,9 +122,16 @@ def member(row: dict[str, Any], name: str, kind: type | tuple[type, ...], where:
     return row[name]
 
 
-def label(row: dict[str, Any], *names: str) -> Any:
+def label(row: Mapping[str, Any], *names: str) -> str | int | None:
     """The first of some members that can label a problem: a string or a whole number."""
     for name in names:
-        if isinstance(row.get(name), str | int) and not isinstance(row[name], bool):
-            return row[name]
+        value = row.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool):
+            return value
     return None
+
+
+def subject(row: Mapping[str, Any], *names: str) -> str | None:
+    """The first of some members that can label a problem, as text."""
+    found = label(row, *names)
+    return None if found is None else str(found)

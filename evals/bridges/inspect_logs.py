@@ -19,6 +19,7 @@ from evals.bridges.imported import (
     label,
     member,
     split_thinking,
+    subject,
 )
 from evals.problems import Problem
 
@@ -111,7 +112,7 @@ class _Reader:
             problem=_resolved(given, attachments),
             answer=str(target if isinstance(target, str) else (target or [""])[0]).strip(),
             level=label(metadata, "level", "difficulty"),
-            subject=label(metadata, "subject", "type", "category"),
+            subject=subject(metadata, "subject", "type", "category"),
             set=self._task,
         )
 

@@ -14,6 +14,7 @@ from evals.bridges.imported import (
     label,
     member,
     split_thinking,
+    subject,
 )
 from evals.problems import Problem
 from evals.records import content_hash
@@ -72,7 +73,8 @@ def _lm_eval(path: Path, rows: list[tuple[dict[str, Any], str]], metric: str | N
             continue
         metrics = member(row, "metrics", list, where)
         wanted = wanted or (metrics[0] if metrics else "")
-        texts = [text for texts in member(row, "resps", list, where) for text in _texts(texts, where)]
+        responses = member(row, "resps", list, where)
+        texts = [text for texts in responses for text in _texts(texts, "resps", where)]
         # lm-eval scores a document: the score is a reply's own only if it is the only one.
         score = _share(row, wanted, where) if len(texts) == 1 else None
         problem = _document(task, row, where)
@@ -105,16 +107,16 @@ def _document(task: str, row: dict[str, Any], where: str) -> Problem:
         # GSM8K's targets are worked solutions that end in "#### 4".
         answer=target.rpartition("####")[2].strip(),
         level=label(doc, "level"),
-        subject=label(doc, "subject", "type"),
+        subject=subject(doc, "subject", "type"),
         set=task,
     )
 
 
-def _texts(texts: Any, where: str) -> list[str]:
+def _texts(texts: Any, name: str, where: str) -> list[str]:
     texts = texts if isinstance(texts, list) else [texts]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(
-            f"{where}: member 'resps' holds {texts!r:.80}; expected texts, as tasks that generate have them"
+            f"{where}: member {name!r} holds {texts!r:.80}; expected texts, as tasks that generate have them"
         )
     return texts
 
@@ -156,7 +158,7 @@ def _generations(path: Path, rows: list[tuple[dict[str, Any], str]]) -> Imported
     replies = []
     for row, where in rows:
         name = _one_of(row, _GENERATIONS, where)
-        texts = _texts(row[name], where)
+        texts = _texts(row[name], name, where)
         scores = row.get("score")
         if not (isinstance(scores, list) and len(scores) == len(texts)):
             scores = [None] * len(texts)
@@ -168,14 +170,20 @@ def _generations(path: Path, rows: list[tuple[dict[str, Any], str]]) -> Imported
             problem=prompt,
             answer=str(row[_one_of(row, _GOLDS, where)]),
             level=label(row, "level"),
-            subject=label(row, "subject", "type"),
+            subject=subject(row, "subject", "type"),
             set=path.stem,
         )
         replies += [
-            ImportedReply(problem, text, where, score=None if score is None else float(score))
+            ImportedReply(problem, text, where, score=None if score is None else _own_score(score, where))
             for text, score in zip(texts, scores, strict=True)
         ]
     return ImportedFile(path, "generations", None, _separated(replies), {path.stem: "score"})
+
+
+def _own_score(value: Any, where: str) -> float:
+    if isinstance(value, bool | int | float) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(f"{where}: member 'score' holds {value!r:.80}, not a share of full credit")
 
 
 def _one_of(row: dict[str, Any], names: tuple[str, ...], where: str) -> str:

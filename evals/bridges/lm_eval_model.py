@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.registry import register_model
 
+from evals.bridges.imported import label, subject
 from evals.bridges.replies import replies_at
 from evals.budgets import Budget, parse_budgets
 from evals.presets import PRESETS
@@ -99,8 +100,8 @@ class StoredReplies(LM):
             id=problem_id(request),
             problem=turns[-1][1],
             answer=self._golds.get((request.task_name or "", request.doc_id or 0), ""),
-            level=_label(request.doc.get("level")),
-            subject=_label(request.doc.get("subject")),
+            level=label(request.doc, "level"),
+            subject=subject(request.doc, "subject"),
             set=request.task_name or "",
             messages=turns,
         )
@@ -170,10 +171,6 @@ def problem_id(request: Instance) -> str:
     """The id of the problem that a request asks: task, document, place among the document's requests."""
     place = f"/{request.idx}" if request.idx else ""
     return f"{request.task_name}/{request.doc_id}{place}"
-
-
-def _label(value: Any) -> Any:
-    return value if isinstance(value, str | int) else None
 
 
 def cut_answer(answer: str, until: str | Sequence[str] | None) -> str:

@@ -13,6 +13,8 @@ def replies_at(records: Iterable[Record], budget: Budget) -> dict[tuple[str, int
     without a reply there are absent.
     """
     records = list(records)
+    # In a forked run a direct reply is a second way to a point, and no stand-in for a fork that was refused.
+    forked = any(r.kind in ("trace", "no_think") for r in records)
     forks = {r.trace: r for r in records if r.kind == "fork" and r.budget == budget}
     found = {}
     for record in records:
@@ -23,7 +25,6 @@ def replies_at(records: Iterable[Record], budget: Budget) -> dict[tuple[str, int
                 found[place] = fork
             elif as_number(budget) >= (record.thinking_tokens or 0):
                 found[place] = record
-        elif record.kind in ("direct", "no_think") and record.budget == budget:
-            # In a forked run a direct reply is a second way to the same point: the fork answers.
-            found.setdefault(place, record)
+        elif record.kind == ("no_think" if forked else "direct") and record.budget == budget:
+            found[place] = record
     return found

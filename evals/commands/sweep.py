@@ -24,7 +24,8 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "sweep",
         help="draw the replies of a budget curve, then report",
         description="Draw the replies of a budget curve into a run directory, then write its report. "
-        "Run the same command again to resume; add budgets, samples or problems the same way.",
+        "Run the same command again to resume; add budgets, samples or, by a higher --limit, problems the "
+        "same way.",
     )
     _add_asked(parser)
     add_curve(parser)

@@ -15,6 +15,7 @@ __all__ = ["DATA_VARIABLE", "Problem", "Selector", "data_folder", "find_local", 
 
 DATA_VARIABLE = "THINKDIAL_DATA"
 """The environment variable that names a folder of problem sets."""
+_SHOWN = 20
 
 
 def load(specs: str | Sequence[str], *, limit: int | None = None, seed: int = 0) -> list[Problem]:
@@ -74,10 +75,16 @@ def _select(selector: Selector, limit: int | None, seed: int) -> list[Problem]:
     selected = [problem for problem in problems if selector.matches(problem)]
     if not selected:
         values = {
-            key: sorted({str(getattr(problem, key)) for problem in problems}) for key in selector.filters
+            key: _some({str(getattr(problem, key)) for problem in problems}) for key in selector.filters
         }
         raise ValueError(f"problems: {selector} selects nothing; the set has {values}")
     return selected[:limit]
+
+
+def _some(values: set[str]) -> list[str]:
+    """Values for a message: a set has thousands of ids."""
+    shown = sorted(values)[:_SHOWN]
+    return [*shown, f"and {len(values) - _SHOWN} more"] if len(values) > _SHOWN else shown
 
 
 def _read(name: str) -> list[Problem]:

@@ -43,12 +43,15 @@ def _parse(line: str, name: str, where: str) -> Problem:
     chance = row.get("chance")
     if chance is not None and not (isinstance(chance, int | float) and 0 <= chance <= 1):
         raise ValueError(f"{where}: member 'chance' is {chance!r}; expected a number between 0 and 1")
+    subject = row.get("subject")
+    if not isinstance(subject, str | None):
+        raise ValueError(f"{where}: member 'subject' is {subject!r}; expected a string")
     return Problem(
         id=prefixed(name, str(row["id"])),
         problem=str(row["problem"]),
         answer=str(row["answer"]),
         level=level_of(row.get("level")),
-        subject=row.get("subject"),
+        subject=subject,
         chance=chance,
         set=name,
     )

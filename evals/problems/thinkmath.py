@@ -125,9 +125,8 @@ def held_out(limit: int | None, seed: int = 0, selector: Selector | None = None)
     problems = itertools.islice(_distinct(seed), HELD_OUT if limit is None else None)
     selected = list(itertools.islice(filter(selector.matches, problems), limit))
     if not selected:
-        raise ValueError(
-            f"problems: {selector} selects none of the first {HELD_OUT}; give a limit to look on"
-        )
+        hint = "check the id" if "id" in selector.filters else "give a limit to look on"
+        raise ValueError(f"problems: {selector} selects none of the first {HELD_OUT}; {hint}")
     return selected
 
 

@@ -271,5 +271,6 @@ def test_retry_after() -> None:
     assert later is not None
     assert later > 1e9
     assert wire.parse_retry_after("soon") is None
+    assert wire.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
     assert wire.parse_retry_after(None) is None
     assert wire.parse_error(429, b"slow down", 3.0).retry_after == 3.0

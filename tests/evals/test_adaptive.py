@@ -99,6 +99,12 @@ def test_wrong_values(make: Callable[[], Adaptive], message: str) -> None:
         make()
 
 
+def test_samples_of_the_first_round_are_not_cut_silently(tmp_path: Path) -> None:
+    settings = SweepSettings("thinkmath", tmp_path, (0, 4), samples=32)
+    with pytest.raises(ValueError, match=r"samples: 32 of the first round are more than the most, 16"):
+        run_adaptive(settings, Adaptive(0.1), "http://127.0.0.1:9")
+
+
 def test_rounds_on_the_real_server(server: RunningServer, tmp_path: Path) -> None:
     """Problems double until the intervals are narrow or all are asked; the same call again draws nothing."""
     settings = SweepSettings(

@@ -124,6 +124,22 @@ def test_plain_text_windows_lose_nothing(tmp_path: Path) -> None:
     assert check(held, [str(path)])["sets"][0]["whole"] == 40
 
 
+def test_plain_text_windows_overlap_where_lines_are_long(tmp_path: Path) -> None:
+    """A problem across the end of what is read of a long line at once, and across two long lines."""
+    rng = random.Random(5)
+    held = problem_of(prose(rng, 40))
+    words = held.problem.split()
+    first, second = " ".join(words[:20]), " ".join(words[20:])
+    before = prose(rng, 1 << 18)[: (1 << 20) - len(first) - 1]
+    path = tmp_path / "corpus.txt"
+    for text in (
+        f"{before} {first} {second} {prose(rng, 100)}",
+        f"{prose(rng, 5_000)}\n{prose(rng, 5_000)} {first}\n{second} {prose(rng, 5_000)}",
+    ):
+        path.write_text(text, encoding="utf-8")
+        assert check([held], [str(path)])["sets"][0]["whole"] == 1
+
+
 def test_formats_and_sets_as_training_data(tmp_path: Path) -> None:
     held = load("thinkmath", limit=20)
     rows = [{"prompt": problem.problem, "messages": [{"content": "ok"}], "n": 1} for problem in held[:3]]

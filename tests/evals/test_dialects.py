@@ -157,3 +157,23 @@ def test_key_is_sent_and_never_stored(tmp_path: Path) -> None:
 def test_longer_thinking_than_asked_is_counted(tmp_path: Path) -> None:
     with ScriptedAPI() as api:
         assert run_sweep(settings(tmp_path, "vllm", 3, 4, limit=2), api.base_url).over_budget == 2
+
+
+def test_a_prompt_file_that_changes_under_a_sweep_changes_nothing(tmp_path: Path) -> None:
+    """What is asked, what is stored as asked and the keys stay those of the start."""
+    path = tmp_path / "prompt.txt"
+    path.write_text("Before: {problem}")
+
+    def script(body: dict[str, Any], number: int) -> None:
+        path.write_text("After: {problem}")
+
+    asked = settings(tmp_path / "run", "vllm", 3, limit=4, concurrency=1, prompt=str(path))
+    with ScriptedAPI(script) as api:
+        run_sweep(asked, api.base_url)
+    assert len(api.bodies) == 4
+    assert all(body["messages"][0]["content"].startswith("Before: ") for body in api.bodies)
+
+
+def test_a_budget_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="budgets: 4, 8, 4 repeats one"):
+        settings(tmp_path, "vllm", 4, 8, 4)

@@ -57,6 +57,34 @@ def test_retry_after_is_honoured(tmp_path: Path) -> None:
     assert times[1] - times[0] >= 2
 
 
+def test_servers_that_all_ask_to_wait_are_waited_for(tmp_path: Path) -> None:
+    """Two servers are busy for a second and say so: no attempt is wasted on asking them meanwhile."""
+    started = time.monotonic()
+
+    def busy(body: dict[str, Any], number: int) -> Failing | None:
+        return Failing(429, {"retry-after": "1"}) if time.monotonic() < started + 1 else None
+
+    with ScriptedAPI(busy) as one, ScriptedAPI(busy) as two:
+        run_sweep(settings(tmp_path, retries=2), [one.base_url, two.base_url])
+    assert_each_once(tmp_path)
+    assert one.answered
+    assert two.answered
+
+
+def test_a_hiccup_does_not_cost_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All requests in flight fail at once, as when a server restarts: it is asked again."""
+
+    def hiccup(body: dict[str, Any], number: int) -> Failing | None:
+        return Failing(0) if 4 <= number < 8 else None
+
+    restarting = ScriptedAPI(hiccup, seconds=0.1)
+    with ScriptedAPI(seconds=0.1) as steady, restarting:
+        run_sweep(settings(tmp_path, limit=60, concurrency=8), [restarting.base_url, steady.base_url])
+    assert len(read_records(tmp_path)[0]) == 120
+    assert restarting.answered > 8
+    assert "is left" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_what_will_not_pass_ends_the_sweep_at_once(status: int, tmp_path: Path) -> None:
     with (

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_runs import SAMPLED, STOP_IDS, confidence, direct, fork, no_think, trace, with_tokens, write
 
+from evals.bridges.replies import replies_at
 from evals.outcomes import crosscheck_pairs, escape_length, outcomes
 from evals.records import Record
 from evals.replies import read_run, stated_confidence
@@ -187,3 +188,14 @@ def test_a_harness_that_reads_answers_out_of_open_thinking_is_taken_at_its_word(
     (point,) = summarise(run, "upstream")["points"]
     assert (point["accuracy"], point["verdicts"]) == (0.5, {"censored": 1, "equal": 1})
     assert summarise(run)["points"][0]["accuracy"] == 0
+
+
+def test_replies_for_other_harnesses_are_those_of_the_outcomes() -> None:
+    """Direct replies check the points of a forked run, and do not stand in for forks that were refused."""
+    refused, cut, short = trace("a", 9), trace("b", 9), trace("c", 3)
+    checks = [direct(problem, 4) for problem in "abc"]
+    first = fork(cut, 4)
+    for records in ([refused, cut, short, first, *checks], [*checks, first, short, cut, refused]):
+        assert replies_at(records, 4) == {("b", 0): first, ("c", 0): short}
+    assert replies_at([no_think("a"), direct("a", 0)], 0) == {("a", 0): no_think("a")}
+    assert replies_at(checks, 4) == {(check.problem, 0): check for check in checks}

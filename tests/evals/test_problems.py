@@ -141,6 +141,7 @@ def test_jsonl_is_read_in_order_and_metadata_is_ignored(tmp_path: Path) -> None:
         ('{"id": "a", "problem": "p"}', "'answer' is missing"),
         ('{"id": "a", "problem": "p", "answer": 1.5}', "'answer' is 1.5"),
         ('{"id": "a", "problem": "p", "answer": "1", "chance": 2}', "'chance' is 2"),
+        ('{"id": "a", "problem": "p", "answer": "1", "subject": 3}', "'subject' is 3"),
         ("[1]", "expected a JSON object"),
         ("{", "not JSON"),
         (

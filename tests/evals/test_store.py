@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def test_long_torn_line(tmp_path: Path) -> None:
     with fill_none:
         pass
     assert (tmp_path / SAMPLES).read_bytes() == whole
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path: Path) -> None:
+    """A write that ends early is taken back, so that what is appended after it is whole."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store.open(tmp_path, SETTINGS, plan("a", "b", "c"), VERSIONS) as store:
+        store.add(trace("a", 3))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / SAMPLES).stat().st_size + 100, limits[1]))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                store.add(trace("b", 3))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        store.add(trace("c", 3))
+        assert store.read("c/0/trace").problem == "c"
+    assert list(read_records(tmp_path)[0]) == ["a/0/trace", "c/0/trace"]
 
 
 def test_damage_elsewhere_is_named(tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from evals.bridges.import_runs import import_runs
-from evals.bridges.imported import split_thinking
+from evals.bridges.imported import asked_budget, split_thinking
 from evals.bridges.inspect_logs import ZSTANDARD
 from evals.budgets import Budget
 from evals.cli import main
 from evals.compare import compare
+from evals.dialects import DIALECTS
 from evals.grading import grade
 from evals.problems import load
 from evals.records import Record
@@ -373,7 +374,18 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
             '{"answer": 1, "gen": ["x"]}',
             r"a\.jsonl:1: none of the members prompt, question, problem",
         ),
-        ("a.jsonl", '{"prompt": "p", "answer": 1, "gen": [1]}', r"a\.jsonl:1: member 'resps' holds \[1\]"),
+        ("a.jsonl", '{"prompt": "p", "answer": 1, "gen": [1]}', r"a\.jsonl:1: member 'gen' holds \[1\]"),
+        (
+            "a.jsonl",
+            '{"prompt": "p", "answer": 1, "gen": ["x"], "score": [100]}',
+            r"a\.jsonl:1: member 'score' holds 100",
+        ),
+        (
+            "a.jsonl",
+            '{"doc_id": 0, "resps": [["x"]], "metrics": ["acc"], "acc": 1, "target": "1", "doc": {}, '
+            '"arguments": {"gen_args_0": {"arg_0": "p", "arg_1": {"chat_template_kwargs": "{}"}}}}',
+            r"a\.jsonl:1: chat_template_kwargs is '{}'",
+        ),
         ("a.jsonl", '{"text": "p"}', r"a\.jsonl:1: neither a sample of lm-eval .* nor a list of generations"),
         ("a.jsonl", "", r"a\.jsonl: no replies in it"),
         (
@@ -415,3 +427,20 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 )
 def test_thinking_is_told_from_the_answer(texts: list[str], expected: Any) -> None:
     assert split_thinking(texts) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "budget"),
+    [
+        *[({**dialect.fields(64)}, 64) for dialect in DIALECTS.values() if dialect.tokens],
+        *[({"extra_body": dialect.fields("low")}, "low") for dialect in DIALECTS.values() if dialect.effort],
+        *[(dialect.off, "none" if dialect.name == "openai" else 0) for dialect in DIALECTS.values()],
+        ({"thinking": {"budget": -1}}, "max"),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, 1024),
+        ({"chat_template_kwargs": {"thinking_budget": 512}}, 512),
+        ({"chat_template_kwargs": {"thinking": False}}, 0),
+        ({"temperature": 0, "chat_template_kwargs": {"thinking": True}}, None),
+    ],
+)
+def test_budgets_are_read_as_servers_are_told_them(settings: dict[str, Any], budget: Budget | None) -> None:
+    assert asked_budget(settings, "a") == budget
