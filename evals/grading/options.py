@@ -27,7 +27,8 @@ class Grade:
 
     answer: what was taken for the final answer, None when there is none.
     method: the stage that settled it: "exact" (same text), "number" (plain numbers), "typed" (parsed
-        values compared part by part), "symbolic" (computer algebra in a worker), "none".
+        values compared part by part), "symbolic" (computer algebra in a worker), "math-verify" (that library,
+        as another grader), "none".
     """
 
     correct: bool
@@ -64,6 +65,10 @@ class GradingOptions:
 
 class TooLargeError(Exception):
     """Input or an intermediate value passes a size limit, so the answer cannot be settled."""
+
+
+class TooLongError(Exception):
+    """Comparing takes more time than one comparison may have, so it is not settled."""
 
 
 class ParseError(Exception):
