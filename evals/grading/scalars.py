@@ -1,5 +1,6 @@
 """Equality of two scalars: units, percentages and rounding by convention, then exact, then numeric."""
 
+import re
 from fractions import Fraction
 from typing import Any
 
@@ -10,6 +11,7 @@ from evals.grading.tree import Node, constant, node, number, symbols, walk
 from evals.grading.units import measure
 
 _FLOAT_DIGITS = 12  # a decimal this long is a computer's, whose last place may be off by one
+_WORD = re.compile(r"[^\W\d_]+")
 _SINGLE_LETTER_UNITS = frozenset("mgshLJNWVAK")
 
 
@@ -46,7 +48,7 @@ def _same_percent(percent: Node, other: Node, options: GradingOptions) -> bool |
     inner = percent.args[0]
     if other.kind == "percent":
         return same_scalar(inner, other.args[0], options)
-    if other.kind == "degree":
+    if other.kind == "degree" or (options.units != "ignore" and _is_measured(other)):
         return False
     settled: bool | None = False
     if options.percent in ("number", "either"):
@@ -69,12 +71,12 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     if options.units == "ignore":
         return same_scalar(inner, other.args[0] if other.kind == "unit" else other, options)
     if other.kind != "unit":
+        if other.kind == "degree" and _is_measured(one):
+            return False
         return options.units != "require" and same_scalar(inner, other, options)
     measures = measure(one.name), measure(other.name)
-    if (measures[0] is None) != (measures[1] is None):
-        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
     if measures[0] is None or measures[1] is None:
-        return same_scalar(inner, other.args[0], options)
+        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
     if measures[0][0] != measures[1][0]:
         return False
     scaled = [
@@ -84,8 +86,13 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     return same_scalar(scaled[0], scaled[1], options)
 
 
+def _is_measured(item: Node) -> bool:
+    """Whether it is in a unit whose dimension is known: no percentage or angle equals that."""
+    return item.kind == "unit" and measure(item.name) is not None
+
+
 def _no_common_word(unit: str, other: str) -> bool:
-    stems = [{word.lower().rstrip("s.") for word in name.split()} for name in (unit, other)]
+    stems = [{word.rstrip("s") for word in _WORD.findall(name.lower())} for name in (unit, other)]
     return not stems[0] & stems[1]
 
 

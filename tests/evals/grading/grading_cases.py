@@ -178,6 +178,7 @@ DIFFERENT: dict[str, list[tuple[str, str]]] = {
     ],
     "units": [
         (r"5 \text{ m}", r"5 \text{ cm}"), (r"1 \text{ km}", r"100 \text{ m}"),
+        ("2 euros", "2 pieces"), (r"5 \text{ cm}", r"5^\circ"), (r"5\%", r"5 \text{ cm}"),
         (r"5 \text{ m}^2", r"5 \text{ m}"), (r"10 \text{ minutes}", r"10 \text{ hours}"),
     ],
     "radicals": [
