@@ -17,19 +17,8 @@ _WORD_LENGTH = 4  # a name with fewer letters is a variable's
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
-_TURNING = (
-    "no",
-    "all",
-    "any",
-    "odd",
-    "even",
-    "most",
-    "least",
-    "less",
-    "more",
-    "undefined",
-    "never",
-)  # turn the meaning
+# Words that turn the meaning of an answer, so that they are no mere lead.
+_TURNING = names("no all any odd even most least less more undefined never")
 
 
 class AnswerParser(EnvironmentParser):

@@ -118,12 +118,12 @@ class ExpressionParser:
                 self.at += 1
                 sign = self.signs()
                 divisor = self.power()
-                left = _multiplied(factors)
+                left = multiplied(factors)
                 factors = [node("divide", left, negative(divisor) if sign == "-" else divisor)]
             elif self.at_factor():
                 factors = self.beside(factors)
             else:
-                return _multiplied(factors)
+                return multiplied(factors)
 
     def at_factor(self) -> bool:
         """Whether a factor may start here, with no sign of multiplication before it."""
@@ -149,7 +149,7 @@ class ExpressionParser:
         if token.kind == "text" or (token.kind == "word" and self.is_unit_here(token.text, last)):
             if last.kind not in SCALARS:
                 raise ParseError("words after what is no number")
-            return [node("unit", _multiplied(factors), name=self.unit())]
+            return [node("unit", multiplied(factors), name=self.unit())]
         if token.kind == "num" and last.kind in ("number", "decimal", "symbol", "call"):
             whole = self.mixed(value)
             if whole is not None:
@@ -337,5 +337,6 @@ def _added(terms: list[Node], total: Node | None) -> Node:
     return terms[0] if len(terms) == 1 else node("add", *terms)
 
 
-def _multiplied(factors: list[Node]) -> Node:
+def multiplied(factors: list[Node]) -> Node:
+    """The product of one or more factors."""
     return factors[0] if len(factors) == 1 else node("multiply", *factors)
