@@ -24,6 +24,7 @@ _MAX_WHOLE = 10**30  # numbers whose divisors are asked for
 _MAX_TERMS = 200
 _MAX_STEPS = 20_000
 _STEPS_BETWEEN_LOOKS = 50  # at the clock; the slowest step takes a millisecond or two
+_CONSTANTS = {"pi": "pi", "e": "e", "i": "j", "oo": "inf"}  # as mpmath calls them
 _LOCAL = threading.local()
 
 
@@ -85,13 +86,14 @@ class Evaluator:
         match item.kind:
             case "number" | "decimal":
                 assert item.number is not None
-                return mp.mpf(item.number.numerator) / item.number.denominator
+                value = mp.mpf(item.number.numerator)
+                return value if item.number.denominator == 1 else value / item.number.denominator
             case "symbol":
                 if item.name not in self.point:
                     raise UnknownError(f"no value for {item.name}")
                 return self.point[item.name]
             case "constant":
-                return {"pi": +mp.pi, "e": +mp.e, "i": mp.j, "oo": mp.inf}[item.name]
+                return +getattr(mp, _CONSTANTS[item.name])
             case "add":
                 total = mp.mpf(0)
                 for arg in item.args:
