@@ -250,10 +250,10 @@ class AnswerParser(EnvironmentParser):
         """{ ... }: TeX's grouping, a set in plain text, or {n \\choose k}."""
         self.expect("op", "{")
         only = self.peek()
-        if only is not None and self.sees("op", "}", offset=1):  # most hold one token: no need to descend
-            if only.kind == "num" or (only.kind == "word" and len(only.text) == 1):
-                self.at += 2
-                return literal(only.text) if only.kind == "num" else letter(only.text)
+        is_short = only is not None and (only.kind == "num" or (only.kind == "word" and len(only.text) == 1))
+        if only is not None and is_short and self.sees("op", "}", offset=1):  # most are: no need to descend
+            self.at += 2
+            return literal(only.text) if only.kind == "num" else letter(only.text)
         self.descend()
         bars, self.bars = self.bars, 0
         start = self.at

@@ -138,6 +138,9 @@ class ExpressionParser:
             return not is_separating_word(token.text)
         if token.kind == "cmd":
             return token.text in _STARTS or token.text in GREEK or token.text in FUNCTIONS
+        if token.kind == "text" and is_separating_word(token.text):  # inches after a number
+            before = self.tokens[self.at - 1]
+            return token.text.lower() == "in" and (before.kind == "num" or before.text == "}")
         return token.kind in ("num", "text") or (token.kind == "begin" and token.text != "cases")
 
     def beside(self, factors: list[Node]) -> list[Node]:
@@ -210,7 +213,7 @@ class ExpressionParser:
         parts: list[str] = []
         while (token := self.peek()) is not None:
             follower = self.peek(1)
-            if token.kind in ("text", "word") and not is_separating_word(token.text):
+            if token.kind in ("text", "word") and not (parts and is_separating_word(token.text)):
                 parts.append(token.text)
             elif token.kind == "op" and token.text == "^":
                 self.at += 1

@@ -43,8 +43,8 @@ class GradingOptions:
 
     percent: what "10 %" equals: the number 10, the fraction 0.10, or either.
     ordered_lists: whether the bare list "1, 2" differs from "2, 1" (tuples are always ordered).
-    units: "ignore": they never matter; "compare": two known units must agree after conversion, and a missing
-        one is forgiven; "require": a missing one is not.
+    units: "ignore": they never matter; "compare": two known units must agree after conversion, others must
+        share a word, and a missing one is forgiven; "require": a missing one is not.
     decimal_comma: whether "1,5" may be read as 1.5.
     rounded_digits: a decimal with at least this many significant digits equals an exact value (a fraction,
         radical, ...) that rounds to it; 0: never.

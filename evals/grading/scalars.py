@@ -1,6 +1,5 @@
 """Equality of two scalars: units, percentages and rounding by convention, then exact, then numeric."""
 
-import re
 from fractions import Fraction
 from typing import Any
 
@@ -8,10 +7,9 @@ from evals.grading import probe
 from evals.grading.exact import rational
 from evals.grading.options import GradingOptions
 from evals.grading.tree import Node, constant, node, number, symbols, walk
-from evals.grading.units import measure
+from evals.grading.units import measure, share_a_word
 
 _FLOAT_DIGITS = 12  # a decimal this long is a computer's, whose last place may be off by one
-_WORD = re.compile(r"[^\W\d_]+")
 _SINGLE_LETTER_UNITS = frozenset("mgshLJNWVAK")
 
 
@@ -76,7 +74,7 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
         return options.units != "require" and same_scalar(inner, other, options)
     measures = measure(one.name), measure(other.name)
     if measures[0] is None or measures[1] is None:
-        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
+        return same_scalar(inner, other.args[0], options) if share_a_word(one.name, other.name) else False
     if measures[0][0] != measures[1][0]:
         return False
     scaled = [
@@ -89,11 +87,6 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
 def _is_measured(item: Node) -> bool:
     """Whether it is in a unit whose dimension is known: no percentage or angle equals that."""
     return item.kind == "unit" and measure(item.name) is not None
-
-
-def _no_common_word(unit: str, other: str) -> bool:
-    stems = [{word.rstrip("s") for word in _WORD.findall(name.lower())} for name in (unit, other)]
-    return not stems[0] & stems[1]
 
 
 def _same_degree(degree: Node, other: Node, options: GradingOptions) -> bool | None:
