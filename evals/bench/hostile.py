@@ -76,6 +76,7 @@ EXPRESSIONS = {
     "absolute values": _nested("|", "x", "|", 301),
     "sum": r"\sum_{n=1}^{10^{12}} \frac{1}{n^{2}}",
     "sums of sums": r"\sum_{a=1}^{9999}\sum_{b=1}^{9999}\sum_{c=1}^{9999} \sin(abc)",
+    "factorials in sums": r"\sum_{a=1}^{90}\sum_{b=1}^{40} (abx)!",
     "product": r"\prod_{k=1}^{10^{9}} \left(1+\frac{1}{k}\right)",
     "integral": r"\int_{0}^{\infty} e^{-x^{x^{x}}} \sin(x^{9}) \, dx",
     "limit": r"\lim_{n \to \infty} \left(1+\frac{1}{n^{n^{n}}}\right)^{n!}",
@@ -92,6 +93,8 @@ EXPRESSIONS = {
 STRUCTURES = {
     "long set": r"\{" + ",".join(map(str, range(100_000))) + r"\}",
     "long set of expressions": r"\{" + ",".join(rf"\sqrt{{{n}}}+x" for n in range(3000)) + r"\}",
+    "list of equations": ",".join(f"y=x+{n}" for n in range(199)),
+    "list of sums": ",".join(rf"\sum_{{k=1}}^{{90}} \sin({n}kx)" for n in range(60)),
     "reversed set": r"\{" + ",".join(rf"\frac{{{n}x+{n}}}{{x+1}}" for n in range(300, 0, -1)) + r"\}",
     "long tuple": "(" + ",".join(["1"] * 300_000) + ")",
     "large matrix": r"\begin{pmatrix}" + r"\\".join([" & ".join(["x^2"] * 150)] * 150) + r"\end{pmatrix}",
@@ -212,12 +215,14 @@ GROUPS = {
     "code": CODE,
 }
 # How an input meets the grader: as the answer, as the gold, as both (which must not make it slow to compare),
-# as a gold and a slightly different answer, and as a reply's text, stated, or before its box.
+# as a gold and a slightly different answer or the same items in another order, and as a reply's text, stated,
+# or before its box.
 PLACINGS: dict[str, Callable[[str], tuple[str, str]]] = {
     "answer": lambda text: ("1", rf"\boxed{{{text}}}"),
     "gold": lambda text: (text, r"\boxed{1}"),
     "both": lambda text: (text, rf"\boxed{{{text}}}"),
     "differently": lambda text: (f"{text} + 0 + 1", rf"\boxed{{1 + {text}}}"),
+    "in reverse": lambda text: (text, rf"\boxed{{{','.join(reversed(text.split(',')))}}}"),
     "bare": lambda text: ("1", text),
     "before the box": lambda text: ("1", rf"{text} \boxed{{1}}"),
     "stated": lambda text: ("1", f"The answer is ${text}$"),

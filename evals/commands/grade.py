@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from evals.commands.command import FAILED, WRONG_USAGE, fail
+from evals.tables.table import clean
 
 if TYPE_CHECKING:
     from evals.grading import Grade
@@ -99,7 +100,7 @@ def _print(grade: "Grade", as_json: bool) -> None:
         print(json.dumps(asdict(grade)))
         return
     print(f"verdict: {grade.verdict}")
-    print(f"answer:  {'(none)' if grade.answer is None else grade.answer}")
+    print(f"answer:  {'(none)' if grade.answer is None else clean(grade.answer)}")
     print(f"method:  {grade.method}")
 
 
@@ -107,8 +108,8 @@ def _print_line(number: int, gold: str, grade: "Grade", as_json: bool) -> None:
     if as_json:
         print(json.dumps({"line": number, "gold": gold, **asdict(grade)}))
     else:
-        answer = "(none)" if grade.answer is None else " ".join(grade.answer.split())
-        print(f"{number:>6}  {grade.verdict:<10}  {answer}  (gold {' '.join(gold.split())})")
+        answer = "(none)" if grade.answer is None else clean(grade.answer)
+        print(f"{number:>6}  {grade.verdict:<10}  {answer}  (gold {clean(gold)})")
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -1,7 +1,10 @@
 """Whole answers from text: lists, sets, intervals, matrices, equations, inequalities, congruences, words."""
 
+from itertools import pairwise
+
 from evals.grading.atoms import literal
 from evals.grading.environments import EnvironmentParser
+from evals.grading.expressions import letter
 from evals.grading.options import ParseError
 from evals.grading.tokens import Token
 from evals.grading.tree import Node, node, symbol, symbols
@@ -17,19 +20,8 @@ _WORD_LENGTH = 4  # a name with fewer letters is a variable's
 _ANY = frozenset(["any", "every"])
 _CONDITIONS = frozenset(["if", "for", "where", "when", "with"])
 _LEADS = frozenset(names("only about approximately exactly around answer therefore thus so hence"))
-_TURNING = (
-    "no",
-    "all",
-    "any",
-    "odd",
-    "even",
-    "most",
-    "least",
-    "less",
-    "more",
-    "undefined",
-    "never",
-)  # turn the meaning
+# Words that turn the meaning of an answer, so that they are no mere lead.
+_TURNING = names("no all any odd even most least less more undefined never")
 
 
 class AnswerParser(EnvironmentParser):
@@ -143,8 +135,10 @@ class AnswerParser(EnvironmentParser):
 
     def function_head(self) -> Node | None:
         """x(t) before an equals sign is a function's value, whatever the letter."""
+        if not self.sees("op", "(", offset=1):
+            return None
         shape = [(token.kind, token.text) for token in self.tokens[self.at : self.at + 5]]
-        if len(shape) < 5 or shape[1] != ("op", "(") or shape[3:] != [("op", ")"), ("op", "=")]:
+        if len(shape) < 5 or shape[3:] != [("op", ")"), ("op", "=")]:
             return None
         if shape[0][0] != "word" or len(shape[0][1]) > 1 or shape[2][0] not in ("word", "num"):
             return None
@@ -255,6 +249,11 @@ class AnswerParser(EnvironmentParser):
     def group(self) -> Node:
         """{ ... }: TeX's grouping, a set in plain text, or {n \\choose k}."""
         self.expect("op", "{")
+        only = self.peek()
+        is_short = only is not None and (only.kind == "num" or (only.kind == "word" and len(only.text) == 1))
+        if only is not None and is_short and self.sees("op", "}", offset=1):  # most are: no need to descend
+            self.at += 2
+            return literal(only.text) if only.kind == "num" else letter(only.text)
         self.descend()
         bars, self.bars = self.bars, 0
         start = self.at
@@ -279,6 +278,8 @@ def _parts(inner: Node) -> tuple[Node, ...]:
 
 def unnested(tokens: list[Token]) -> list[Token]:
     """Tokens without doubled brackets: ((x)) is (x), however deep."""
+    if not any(one.text == other.text and one.text in ("(", "{") for one, other in pairwise(tokens)):
+        return tokens
     closes: dict[int, int] = {}
     stack: list[int] = []
     for index, token in enumerate(tokens):

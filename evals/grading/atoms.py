@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from evals.grading.expressions import ExpressionParser, letter
+from evals.grading.expressions import ExpressionParser, letter, multiplied
 from evals.grading.options import ParseError, TooLargeError
 from evals.grading.tokens import Token
 from evals.grading.tree import Node, constant, negative, node, number, symbol, symbols, transform
@@ -117,9 +117,9 @@ class AtomParser(ExpressionParser):
             if known_word(rest):
                 self.at -= 1
                 self.tokens[self.at] = Token("word", rest, False)
-                return _product([letter(each) for each in text[:split]])
+                return multiplied([letter(each) for each in text[:split]])
         if text.startswith("pi") and len(text) <= 4:
-            return _product([constant("pi"), *(letter(each) for each in text[2:])])
+            return multiplied([constant("pi"), *(letter(each) for each in text[2:])])
         if 0 < len(text) <= _MAX_PRODUCT_OF_LETTERS and text.lower() not in SHORT_WORDS:
             # The last letter is left for what binds tighter than a product: an exponent or a subscript.
             self.at -= 1
@@ -255,7 +255,7 @@ class AtomParser(ExpressionParser):
             if token is not None and (token.text in FUNCTIONS or token.text == "begin"):
                 break
             factors = self.beside(factors)
-        item = _product(factors)
+        item = multiplied(factors)
         if name in TRIGONOMETRIC and item.kind in ("constant", "multiply") and self.sees("op", "/"):
             self.at += 1
             item = node("divide", item, self.power())
@@ -302,7 +302,3 @@ def _repeating(text: str, period: str) -> Fraction:
     places = len(text.partition(".")[2])
     head = Fraction(text + "0" if text.endswith(".") else text)
     return head + Fraction(int(period), (10 ** len(period) - 1) * 10**places)
-
-
-def _product(factors: list[Node]) -> Node:
-    return factors[0] if len(factors) == 1 else node("multiply", *factors)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,11 +45,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CageResult:
-    """The end of one call: its value when done (as JSON gives it back), else None and, maybe, a detail."""
+    """The end of one call: its value when done (as JSON gives it back), else None and, maybe, a detail.
+
+    seconds: wall-clock time in the worker, without the wait for one.
+    """
 
     value: Any
     outcome: Outcome
-    detail: str = ""
+    detail: str
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -68,8 +73,9 @@ class _Template:
 class Cage:
     """A pool of worker processes that run one function.
 
-    Nothing starts before the first call. A call that passes `seconds` (of wall-clock time in the worker, not
-    counting the wait for a free one) is killed, and the worker replaced; so is a worker that dies.
+    Nothing starts before the first call, or `prepare`. A call that passes `seconds` (of wall-clock time in
+    the worker, not counting the wait for a free one) is killed, and the worker replaced; so is a worker that
+    dies.
     """
 
     def __init__(
@@ -104,6 +110,14 @@ class Cage:
         for place in reversed(self._places):
             self._idle.put(place)
 
+    def prepare(self) -> None:
+        """Begin to import the function, without waiting for it, so that a first call need not.
+
+        Raises RuntimeError if the cage is closed.
+        """
+        with self._lock:
+            self._running_template()
+
     def call(self, *arguments: Any, seconds: float | None = None) -> CageResult:
         """Run the function on picklable arguments, from any thread; blocks until its end.
 
@@ -123,16 +137,18 @@ class Cage:
 
     def _run(self, place: _Place, request: bytes, seconds: float) -> CageResult:
         connection = self._connection(place)
+        start = time.monotonic()
         try:
             connection.send_bytes(request)
             if not connection.poll(seconds):
                 self._kill(place)
-                return CageResult(None, Outcome.TIMEOUT, f"killed after {seconds:g} s")
+                return CageResult(None, Outcome.TIMEOUT, f"killed after {seconds:g} s", seconds)
             answer = json.loads(connection.recv_bytes())
         except (EOFError, ConnectionError):
             self._kill(place)
-            return CageResult(None, Outcome.CRASHED, "the worker died")
-        result = CageResult(answer.get("value"), Outcome(answer["outcome"]), answer.get("detail", ""))
+            return CageResult(None, Outcome.CRASHED, "the worker died", time.monotonic() - start)
+        outcome, took = Outcome(answer["outcome"]), time.monotonic() - start
+        result = CageResult(answer.get("value"), outcome, answer.get("detail", ""), took)
         if result.outcome is Outcome.MEMORY:
             self._kill(place)  # what it holds is unknown
         return result
@@ -201,6 +217,8 @@ class Cage:
             template, self._template = self._template, None
         if template is not None:
             template.control.close()
+            if all(place.connection is None for place in self._places):
+                template.process.kill()  # no worker to end: it may still be importing
             try:
                 template.process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:

@@ -32,7 +32,7 @@ from evals.grading.tree import (
     symbols,
 )
 
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!=", "subset": "superset"}
+_FLIPPED = intervals.FLIPPED | {"subset": "superset"}
 _MAX_ITEMS = 200
 
 
@@ -264,7 +264,8 @@ def _distinct(item: Node) -> Sequence[Node]:
         return item.args
     kept: dict[Node | Fraction, Node] = {}
     for arg in item.args:
-        kept.setdefault(rational(arg) or arg, arg)
+        value = rational(arg)
+        kept.setdefault(arg if value is None else value, arg)
     return list(kept.values())
 
 

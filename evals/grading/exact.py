@@ -8,6 +8,7 @@ from evals.grading.tree import Node
 MAX_BITS = 20_000
 _MAX_FACTORIAL = 1_500
 _MAX_CHOICE = 5_000
+_MAX_MULTIPLES = 50  # numbers whose least common multiple is asked for
 
 
 def rational(item: Node) -> Fraction | None:
@@ -138,8 +139,8 @@ def _call(name: str, values: list[Fraction]) -> Fraction | None:
             return min(values)
         case "gcd", _ if whole and values:
             return Fraction(math.gcd(*(value.numerator for value in values)))
-        case "lcm", _ if whole and values:
-            return _bounded(Fraction(math.lcm(*(value.numerator for value in values[:50]))))
+        case "lcm", count if whole and 0 < count <= _MAX_MULTIPLES:
+            return _bounded(Fraction(math.lcm(*(value.numerator for value in values))))
         case "factorial", 1 if whole and first is not None and 0 <= first <= _MAX_FACTORIAL:
             return Fraction(math.factorial(first.numerator))
         case "doublefactorial", 1 if whole and first is not None and -1 <= first <= _MAX_FACTORIAL:

@@ -118,12 +118,12 @@ class ExpressionParser:
                 self.at += 1
                 sign = self.signs()
                 divisor = self.power()
-                left = _multiplied(factors)
+                left = multiplied(factors)
                 factors = [node("divide", left, negative(divisor) if sign == "-" else divisor)]
             elif self.at_factor():
                 factors = self.beside(factors)
             else:
-                return _multiplied(factors)
+                return multiplied(factors)
 
     def at_factor(self) -> bool:
         """Whether a factor may start here, with no sign of multiplication before it."""
@@ -138,6 +138,9 @@ class ExpressionParser:
             return not is_separating_word(token.text)
         if token.kind == "cmd":
             return token.text in _STARTS or token.text in GREEK or token.text in FUNCTIONS
+        if token.kind == "text" and is_separating_word(token.text):  # inches after a number
+            before = self.tokens[self.at - 1]
+            return token.text.lower() == "in" and (before.kind == "num" or before.text == "}")
         return token.kind in ("num", "text") or (token.kind == "begin" and token.text != "cases")
 
     def beside(self, factors: list[Node]) -> list[Node]:
@@ -149,7 +152,7 @@ class ExpressionParser:
         if token.kind == "text" or (token.kind == "word" and self.is_unit_here(token.text, last)):
             if last.kind not in SCALARS:
                 raise ParseError("words after what is no number")
-            return [node("unit", _multiplied(factors), name=self.unit())]
+            return [node("unit", multiplied(factors), name=self.unit())]
         if token.kind == "num" and last.kind in ("number", "decimal", "symbol", "call"):
             whole = self.mixed(value)
             if whole is not None:
@@ -210,7 +213,7 @@ class ExpressionParser:
         parts: list[str] = []
         while (token := self.peek()) is not None:
             follower = self.peek(1)
-            if token.kind in ("text", "word") and not is_separating_word(token.text):
+            if token.kind in ("text", "word") and not (parts and is_separating_word(token.text)):
                 parts.append(token.text)
             elif token.kind == "op" and token.text == "^":
                 self.at += 1
@@ -337,5 +340,6 @@ def _added(terms: list[Node], total: Node | None) -> Node:
     return terms[0] if len(terms) == 1 else node("add", *terms)
 
 
-def _multiplied(factors: list[Node]) -> Node:
+def multiplied(factors: list[Node]) -> Node:
+    """The product of one or more factors."""
     return factors[0] if len(factors) == 1 else node("multiply", *factors)

@@ -4,23 +4,24 @@
 numerically; 4. computer algebra in a worker process, for what numbers cannot settle.
 """
 
-import time
 from collections.abc import Callable, Sequence
 
 from evals.grading.cage import shared_cage
 from evals.grading.choices import same_choice
 from evals.grading.compare import Comparison
 from evals.grading.extract import after_thinking, bare_answer, expected_answer, final_answer
+from evals.grading.numeric import time_limit
 from evals.grading.opposites import opposed
-from evals.grading.options import Grade, GradingOptions, TooLargeError, Verdict
+from evals.grading.options import Grade, GradingOptions, TooLargeError, TooLongError, Verdict
 from evals.grading.plain import normalise, plain_number
 from evals.grading.readings import readings, strip
 from evals.grading.tree import Node, is_scalar
 
 _DEFAULT = GradingOptions()
 _SYMBOLIC = "evals.grading.symbolic:equal_expressions"
-_SYMBOLIC_SECONDS = 1.0  # for one comparison
-_MAX_WORKER_CALLS = 4  # in one comparison
+_NUMERIC_SECONDS = 0.4  # of processor time, for one comparison; answers of real replies take 0.01 s
+_SYMBOLIC_SECONDS = 1.0  # in workers, for one comparison
+_MANY = 200  # distinct pairs, of which one may need a worker
 
 
 def grade(gold: str, response: str, options: GradingOptions = _DEFAULT) -> Grade:
@@ -68,11 +69,13 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
     try:
         left, right = readings(a, options), readings(b, options)
         comparison = Comparison(options)
-        if same_choice(strip(a), strip(b)) or any(
-            comparison.answers(one, other) for one in left for other in right
-        ):
+        with time_limit(_NUMERIC_SECONDS):
+            equal = same_choice(strip(a), strip(b)) or any(
+                comparison.answers(one, other) for one in left for other in right
+            )
+        if equal:
             return (Verdict.DIFFERENT if opposed(a, b) else Verdict.EQUAL), "typed"
-    except TooLargeError:
+    except (TooLargeError, TooLongError):
         return Verdict.LIMIT, "typed"
     if comparison.unsettled and options.symbolic:
         return _symbolic(comparison.unsettled, left, right)
@@ -85,20 +88,22 @@ def compare(a: str, b: str, options: GradingOptions = _DEFAULT) -> tuple[Verdict
 def _symbolic(
     unsettled: Sequence[tuple[Node, Node]], left: tuple[Node, ...], right: tuple[Node, ...]
 ) -> tuple[Verdict, str]:
-    """What computer algebra says of two whole scalars; parts of collections it does not see stay a LIMIT."""
-    started = time.monotonic()
-    for one, other in unsettled[:_MAX_WORKER_CALLS]:
-        if one not in left + right or not (is_scalar(one) and is_scalar(other)):
+    """What computer algebra says of two whole scalars; parts of collections it does not see stay a LIMIT.
+
+    There may be several such pairs, one for each way to read the answers: one that is equal is enough.
+    """
+    all_settled = True
+    seconds = _SYMBOLIC_SECONDS
+    for one, other in unsettled:
+        if seconds <= 0 or one not in left + right or not (is_scalar(one) and is_scalar(other)):
+            all_settled = False
             continue
-        left_seconds = _SYMBOLIC_SECONDS - (time.monotonic() - started)
-        if left_seconds <= 0:
-            return Verdict.LIMIT, "symbolic"
-        result = shared_cage(_SYMBOLIC).call(one, other, seconds=left_seconds)
-        if result.outcome != "done":
-            return Verdict.LIMIT, "symbolic"
-        if result.value is not None:
-            return (Verdict.EQUAL if result.value else Verdict.DIFFERENT), "symbolic"
-    return Verdict.DIFFERENT, "symbolic"
+        result = shared_cage(_SYMBOLIC).call(one, other, seconds=seconds)
+        if result.value:
+            return Verdict.EQUAL, "symbolic"
+        all_settled = all_settled and result.value is not None
+        seconds -= result.seconds
+    return (Verdict.DIFFERENT if all_settled else Verdict.LIMIT), "symbolic"
 
 
 def _is_mathematics(text: str) -> bool:
@@ -117,8 +122,10 @@ def grade_many(pairs: Sequence[tuple[str, str]], grader: str = "thinkdial") -> l
     }
     if grader not in graders:
         raise ValueError(f"grader: {grader!r} is not known; give {', '.join(graders)}")
-    one = graders[grader]
-    done = {pair: one(*pair) for pair in dict.fromkeys(pairs)}
+    distinct = dict.fromkeys(pairs)
+    if grader == "thinkdial" and len(distinct) >= _MANY:
+        shared_cage(_SYMBOLIC).prepare()  # sympy's import goes on beside the first stages
+    done = {pair: graders[grader](*pair) for pair in distinct}
     return [done[pair] for pair in pairs]
 
 

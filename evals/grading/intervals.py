@@ -6,7 +6,7 @@ from typing import Any
 from evals.grading.probe import real_value
 from evals.grading.tree import Node, constant, negative, symbols
 
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _MAX_PARTS = 64
 
 
@@ -99,7 +99,7 @@ def _relation(item: Node) -> list[Interval] | None:
     """x < 3, 1 < x <= 2, x != 0, with one lone variable and constants."""
     sides, operators = list(item.args), item.name.split()
     places = [index for index, side in enumerate(sides) if symbols(side)]
-    if len(places) != 1 or len(sides) > 3 or any(operator not in _FLIPPED for operator in operators):
+    if len(places) != 1 or len(sides) > 3 or any(operator not in FLIPPED for operator in operators):
         return None
     place, total = places[0], [_everything()]
     if not (sides[place].kind == "symbol" or sides[place].name.startswith("function ")):
@@ -109,7 +109,7 @@ def _relation(item: Node) -> list[Interval] | None:
             continue
         if abs(index - place) != 1:
             return None
-        operator = operators[index - 1] if index > place else _FLIPPED[operators[index]]
+        operator = operators[index - 1] if index > place else FLIPPED[operators[index]]
         end = _end(side, operator in ("<=", ">=", "=", "!="))
         if end is None:
             return None

@@ -2,15 +2,18 @@
 
 The size tells rounding error from difference: with d digits of precision a value is known to about
 size * 10**-d. All work is bounded: exponents, arguments of functions and terms of sums have limits, past
-which the value is unknown (`UnknownError`) or too large (`TooLargeError`).
+which the value is unknown (`UnknownError`) or too large (`TooLargeError`); and many values together have the
+time that `time_limit` gives, past which there is `TooLongError`.
 """
 
 import math
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from evals.grading.options import TooLargeError
+from evals.grading.options import TooLargeError, TooLongError
 from evals.grading.tree import Node
 from evals.grading.vocabulary import HYPERBOLIC, INVERSE, TRIGONOMETRIC
 
@@ -20,6 +23,8 @@ _MAX_GAMMA = 10**5
 _MAX_WHOLE = 10**30  # numbers whose divisors are asked for
 _MAX_TERMS = 200
 _MAX_STEPS = 20_000
+_STEPS_BETWEEN_LOOKS = 50  # at the clock; the slowest step takes a millisecond or two
+_CONSTANTS = {"pi": "pi", "e": "e", "i": "j", "oo": "inf"}  # as mpmath calls them
 _LOCAL = threading.local()
 
 
@@ -38,6 +43,19 @@ def context(digits: int) -> Any:
     return contexts[digits]
 
 
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Give all evaluation by this thread inside the block `seconds` of its own processor time together.
+
+    Past them an evaluation raises TooLongError. A busy machine does not shorten the limit.
+    """
+    _LOCAL.deadline = time.thread_time() + seconds
+    try:
+        yield
+    finally:
+        del _LOCAL.deadline
+
+
 class Evaluator:
     """Evaluates trees at one point. size: the largest magnitude met in a sum."""
 
@@ -46,6 +64,7 @@ class Evaluator:
         self.point = dict(point)
         self.size = self.mp.mpf(0)
         self.steps = 0
+        self.deadline = getattr(_LOCAL, "deadline", math.inf)
 
     def value(self, item: Node) -> Any:
         """An mpf or mpc; UnknownError or TooLargeError when there is none."""
@@ -60,20 +79,21 @@ class Evaluator:
         return found
 
     def _value(self, item: Node) -> Any:
+        if self.steps % _STEPS_BETWEEN_LOOKS == 0:
+            self._look_at_limits()
         self.steps += 1
-        if self.steps > _MAX_STEPS:
-            raise TooLargeError(f"more than {_MAX_STEPS} steps of evaluation")
         mp = self.mp
         match item.kind:
             case "number" | "decimal":
                 assert item.number is not None
-                return mp.mpf(item.number.numerator) / item.number.denominator
+                value = mp.mpf(item.number.numerator)
+                return value if item.number.denominator == 1 else value / item.number.denominator
             case "symbol":
                 if item.name not in self.point:
                     raise UnknownError(f"no value for {item.name}")
                 return self.point[item.name]
             case "constant":
-                return {"pi": +mp.pi, "e": +mp.e, "i": mp.j, "oo": mp.inf}[item.name]
+                return +getattr(mp, _CONSTANTS[item.name])
             case "add":
                 total = mp.mpf(0)
                 for arg in item.args:
@@ -103,6 +123,12 @@ class Evaluator:
             case "call":
                 return self._call(item.name, [self._value(arg) for arg in item.args])
         raise UnknownError(f"{item.kind} has no value")
+
+    def _look_at_limits(self) -> None:
+        if self.steps >= _MAX_STEPS:
+            raise TooLargeError(f"more than {_MAX_STEPS} steps of evaluation")
+        if time.thread_time() > self.deadline:
+            raise TooLongError("more time than one comparison has")
 
     def _power(self, base: Any, exponent: Any) -> Any:
         mp = self.mp

@@ -24,7 +24,8 @@ _WORD = re.compile(r"(?<![A-Za-z\\])(?:" + "|".join(_SIDE) + r")(?![A-Za-z])", r
 
 def opposed(a: str, b: str) -> bool:
     """Whether one answer says a word and the other its opposite only, as "n even" and "n odd"."""
-    return any((number, 1 - side) in _said(b) - _said(a) for number, side in _said(a) - _said(b))
+    said, other = _said(a), _said(b)
+    return any((number, 1 - side) in other - said for number, side in said - other)
 
 
 def _said(text: str) -> frozenset[tuple[int, int]]:

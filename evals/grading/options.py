@@ -27,7 +27,8 @@ class Grade:
 
     answer: what was taken for the final answer, None when there is none.
     method: the stage that settled it: "exact" (same text), "number" (plain numbers), "typed" (parsed
-        values compared part by part), "symbolic" (computer algebra in a worker), "none".
+        values compared part by part), "symbolic" (computer algebra in a worker), "math-verify" (that library,
+        as another grader), "none".
     """
 
     correct: bool
@@ -42,8 +43,8 @@ class GradingOptions:
 
     percent: what "10 %" equals: the number 10, the fraction 0.10, or either.
     ordered_lists: whether the bare list "1, 2" differs from "2, 1" (tuples are always ordered).
-    units: "ignore": they never matter; "compare": two known units must agree after conversion, and a missing
-        one is forgiven; "require": a missing one is not.
+    units: "ignore": they never matter; "compare": two known units must agree after conversion, others must
+        share a word, and a missing one is forgiven; "require": a missing one is not.
     decimal_comma: whether "1,5" may be read as 1.5.
     rounded_digits: a decimal with at least this many significant digits equals an exact value (a fraction,
         radical, ...) that rounds to it; 0: never.
@@ -64,6 +65,10 @@ class GradingOptions:
 
 class TooLargeError(Exception):
     """Input or an intermediate value passes a size limit, so the answer cannot be settled."""
+
+
+class TooLongError(Exception):
+    """Comparing takes more time than one comparison may have, so it is not settled."""
 
 
 class ParseError(Exception):

@@ -7,7 +7,7 @@ from evals.grading import probe
 from evals.grading.exact import rational
 from evals.grading.options import GradingOptions
 from evals.grading.tree import Node, constant, node, number, symbols, walk
-from evals.grading.units import measure
+from evals.grading.units import measure, share_a_word
 
 _FLOAT_DIGITS = 12  # a decimal this long is a computer's, whose last place may be off by one
 _SINGLE_LETTER_UNITS = frozenset("mgshLJNWVAK")
@@ -46,7 +46,7 @@ def _same_percent(percent: Node, other: Node, options: GradingOptions) -> bool |
     inner = percent.args[0]
     if other.kind == "percent":
         return same_scalar(inner, other.args[0], options)
-    if other.kind == "degree":
+    if other.kind == "degree" or (options.units != "ignore" and _is_measured(other)):
         return False
     settled: bool | None = False
     if options.percent in ("number", "either"):
@@ -69,12 +69,12 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     if options.units == "ignore":
         return same_scalar(inner, other.args[0] if other.kind == "unit" else other, options)
     if other.kind != "unit":
+        if other.kind == "degree" and _is_measured(one):
+            return False
         return options.units != "require" and same_scalar(inner, other, options)
     measures = measure(one.name), measure(other.name)
-    if (measures[0] is None) != (measures[1] is None):
-        return False if _no_common_word(one.name, other.name) else same_scalar(inner, other.args[0], options)
     if measures[0] is None or measures[1] is None:
-        return same_scalar(inner, other.args[0], options)
+        return same_scalar(inner, other.args[0], options) if share_a_word(one.name, other.name) else False
     if measures[0][0] != measures[1][0]:
         return False
     scaled = [
@@ -84,9 +84,9 @@ def _same_unit(one: Node, other: Node, options: GradingOptions) -> bool | None:
     return same_scalar(scaled[0], scaled[1], options)
 
 
-def _no_common_word(unit: str, other: str) -> bool:
-    stems = [{word.lower().rstrip("s.") for word in name.split()} for name in (unit, other)]
-    return not stems[0] & stems[1]
+def _is_measured(item: Node) -> bool:
+    """Whether it is in a unit whose dimension is known: no percentage or angle equals that."""
+    return item.kind == "unit" and measure(item.name) is not None
 
 
 def _same_degree(degree: Node, other: Node, options: GradingOptions) -> bool | None:

@@ -1,5 +1,6 @@
 """Units of measurement: names, dimensions and factors, so that 1 m is 100 cm and not 1 s."""
 
+import re
 from fractions import Fraction
 
 from evals.grading.vocabulary import names
@@ -12,7 +13,7 @@ def _table() -> None:
     lengths = {
         "1": "m meter metre", "1/1000": "mm millimeter millimetre", "1/100": "cm centimeter centimetre",
         "1/10": "dm decimeter", "1000": "km kilometer kilometre", "381/1250": "ft foot feet",
-        "127/5000": "inch inches", "1143/1250": "yd yard", "201168/125": "mi mile",
+        "127/5000": "in inch inches", "1143/1250": "yd yard", "201168/125": "mi mile",
     }  # fmt: skip
     times = {
         "1": "s sec second", "60": "min minute", "3600": "h hr hrs hour", "86400": "day", "604800": "week",
@@ -24,8 +25,11 @@ def _table() -> None:
     }  # fmt: skip
     volumes = {"1": "L l liter litre", "1/1000": "mL ml milliliter millilitre"}
     money = {"1": "dollar usd $", "1/100": "cent ¢"}
+    calendar = {"1": "month", "12": "year yr yrs"}
     for dimension, factors in (
         ("length", lengths), ("time", times), ("mass", masses), ("volume", volumes), ("money", money),
+        ("calendar", calendar), ("force", {"1": "N newton"}), ("energy", {"1": "J joule"}),
+        ("power", {"1": "W watt"}), ("people", {"1": "person people"}),
     ):  # fmt: skip
         for factor, known in factors.items():
             for name in names(known):
@@ -49,6 +53,7 @@ _OTHER = frozenset(
         "number"
     )
 )
+_WORD = re.compile(r"[^\W\d_]+")
 Measure = tuple[tuple[tuple[str, int], ...], Fraction]
 
 
@@ -91,6 +96,14 @@ def measure(unit: str) -> Measure | None:
         next_power = 1
     kept = tuple(sorted((name, power) for name, power in dimensions.items() if power))
     return (kept, factor) if kept else None
+
+
+def share_a_word(unit: str, other: str) -> bool:
+    """Whether two units have a word in common, whatever its form: "years old" and "yrs"."""
+    words = [
+        {_lookup(word) or word.lower().rstrip("s") for word in _WORD.findall(name)} for name in (unit, other)
+    ]
+    return bool(words[0] & words[1])
 
 
 def _lookup(word: str) -> tuple[str, Fraction] | None:

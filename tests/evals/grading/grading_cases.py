@@ -34,7 +34,9 @@ EQUAL: dict[str, list[tuple[str, str]]] = {
         (r"\$12.50", "12.5"), ("12 dollars", r"\$12"), ("60 miles per hour", r"60 \text{ mph}"),
         ("2 hours", r"120 \text{ minutes}"), (r"125 \textnormal{ miles}", "125 miles"), ("5 apples", "5"),
         (r"3 \text{ m/s}", "3 m/s"), (r"10\mathrm{~km}", "10 km"), (r"20 \text{ square units}", "20"),
-        ("€5", "5"), ("2.5 million", "2500000"),
+        ("€5", "5"), ("2.5 million", "2500000"), (r"5 \text{ N}", "5 newtons"), (r"5 \text{ in}", "5"),
+        (r"12 \text{ in}^2", r"12 \text{ sq. in.}"), (r"4 \text{ years old}", r"4 \text{ yrs}"),
+        ("12 square units", r"12 \text{ units}^2"),
     ],
     "degrees": [
         (r"90^\circ", "90"), (r"90^{\circ}", "90°"), (r"90^\circ", r"\frac{\pi}{2}"),
@@ -178,6 +180,7 @@ DIFFERENT: dict[str, list[tuple[str, str]]] = {
     ],
     "units": [
         (r"5 \text{ m}", r"5 \text{ cm}"), (r"1 \text{ km}", r"100 \text{ m}"),
+        ("2 euros", "2 pieces"), (r"5 \text{ cm}", r"5^\circ"), (r"5\%", r"5 \text{ cm}"),
         (r"5 \text{ m}^2", r"5 \text{ m}"), (r"10 \text{ minutes}", r"10 \text{ hours}"),
     ],
     "radicals": [

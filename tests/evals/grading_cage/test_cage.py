@@ -73,6 +73,19 @@ def test_a_call_may_have_less_time() -> None:
             assert cage.call("sleep", 60, seconds=seconds).detail == f"killed after {held} s"
 
 
+def test_time_is_that_of_the_worker_without_its_start() -> None:
+    with Cage("slow_import:double", seconds=0.3) as cage:
+        result = cage.call(2)  # the import takes longer than a call may
+    assert (result.value, result.seconds < 0.3) == (4, True)
+
+
+def test_a_prepared_cage_does_not_wait_for_its_import() -> None:
+    start = time.monotonic()
+    with Cage("slow_import:double") as cage:
+        cage.prepare()
+    assert time.monotonic() - start < 0.5  # neither to begin it nor to end
+
+
 @pytest.mark.parametrize(("what", "size"), [("hog", MEMORY * 2), ("hog in C", MEMORY * 16)])
 def test_memory_is_limited(cage: Cage, what: str, size: int) -> None:
     assert cage.call(what, size).outcome is Outcome.MEMORY

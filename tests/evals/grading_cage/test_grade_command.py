@@ -65,6 +65,14 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr().out.splitlines()[1:] == ["1 graded, 1 equal (100.0%)"]
 
 
+def test_answers_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = {"gold": "7", "response": "\\boxed{\x1b[2J\ud800}"}
+    assert main(["grade", "--file", _write(tmp_path / "replies.jsonl", line, line)]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    assert b"\n2 graded, 0 equal" in printed.encode("utf-8")  # and no surrogate
+
+
 def test_nothing_to_grade(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["grade", "--file", _write(tmp_path / "empty.jsonl")]) == 0
     assert capsys.readouterr().out == "0 graded, 0 equal\n"

@@ -13,7 +13,7 @@ LIMIT_SECONDS = 2.0
 # What other processes may take, on a machine that runs many tests at once.
 BUSY_SECONDS = 8.0
 # `python -m evals.bench.grading --hostile` tries every placing.
-PLACINGS = ("answer", "differently", "bare")
+PLACINGS = ("answer", "differently", "in reverse", "bare")
 _MEMORY_KIB = 1 << 20
 
 
