@@ -31,6 +31,8 @@ DIVISORS = (4, 7, 9)
 NAMES = ("Ada", "Ben", "Eva", "Ian", "Lea", "Max", "Mia", "Noa", "Sam", "Tom")
 HELD_OUT = 500
 """Held-out problems where no limit is given."""
+MOST_MISSED = 20_000
+"""Problems drawn in vain, one after another, before a level counts as used up."""
 TEST_SHARE = 8
 """One canonical problem in this many is held out."""
 
@@ -131,13 +133,20 @@ def held_out(limit: int | None, seed: int = 0, selector: Selector | None = None)
 
 
 def _distinct(seed: int) -> Iterator[Problem]:
-    """Endless held-out problems, levels in turn, each text once."""
+    """Held-out problems, levels in turn, each text once. Raises ValueError when a level has no more."""
     seen: set[str] = set()
+    missed = 0
     for item in stream("test", seed):
         wanted = LEVELS[len(seen) % len(LEVELS)]
         if item.problem.level == wanted and item.problem.id not in seen:
             seen.add(item.problem.id)
+            missed = 0
             yield item.problem
+        elif (missed := missed + 1) > MOST_MISSED:
+            raise ValueError(
+                f"limit: after {len(seen)} problems thinkmath has none of level {wanted} left; "
+                "give a smaller limit, or select other levels"
+            )
 
 
 def _apply(value: int, step: Step) -> int:

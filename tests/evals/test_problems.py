@@ -166,3 +166,9 @@ def test_unknown_sets_and_limits_are_refused() -> None:
         thinkmath.draw(random.Random(0), "train", 6)
     with pytest.raises(ValueError, match="family is 'highest'; at level 1"):
         thinkmath.draw(random.Random(0), "train", 1, "highest")
+
+
+def test_a_level_that_is_used_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinkmath, "MOST_MISSED", 0)
+    with pytest.raises(ValueError, match=r"limit: after \d+ problems thinkmath has none of level \d left"):
+        load("thinkmath", limit=50)
