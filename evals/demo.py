@@ -16,11 +16,11 @@ from rich.text import Text
 
 from clients import Client, Reply
 from evals.budgets import Budget
-from evals.presets import GREEDY
 from evals.problems import Problem, load
-from evals.report import PAGE, PLOT, terminal, write_report
-from evals.settings import SweepSettings
-from evals.sweep import run_sweep
+from evals.report.write import PAGE, PLOT, terminal, write_report
+from evals.sweep.presets import GREEDY
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer, start_server
 
 PORT = 8000

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from evals.budgets import Budget, axis_of
-from evals.curve_numbers import measured
-from evals.outcomes import Outcome, outcomes
-from evals.points import accuracy, mean
 from evals.recommendation import recommendation
 from evals.records import content_hash
-from evals.replies import Run, read_run
+from evals.summary.curve import measured
+from evals.summary.outcomes import Outcome, outcomes
+from evals.summary.points import accuracy, mean
+from evals.summary.replies import Run, read_run
 
 PROFILE = "thinking_profile.json"
 FORMAT = 1

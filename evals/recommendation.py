@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from evals.budgets import Budget
-from evals.curve_numbers import matrix_of
-from evals.outcomes import NO_THINKING, Outcome
 from evals.stats.curve import Matrix, curve_matrix, resampled_means
+from evals.summary.curve import matrix_of
+from evals.summary.outcomes import NO_THINKING, Outcome
 
 SHARES = {"low": 0.70, "medium": 0.90, "high": 0.98}
 DRAWS = 2000

@@ -33,12 +33,12 @@ from evals.bench.native_curve import NativeCurve
 from evals.bridges.replies import replies_at
 from evals.budgets import Budget, parse_budgets
 from evals.grading import grade
-from evals.presets import GREEDY
 from evals.problems import Problem, load
-from evals.settings import Mode, SweepSettings
 from evals.stats import paired_difference
 from evals.store import read_records
-from evals.sweep import run_sweep
+from evals.sweep.presets import GREEDY
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import Mode, SweepSettings
 from serve import DEFAULT_MODEL
 from serve.bench.servers import Contender, start
 from serve.bench.throughput import machine

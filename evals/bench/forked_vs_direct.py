@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evals.budgets import Budget, parse_budgets
-from evals.outcomes import Outcome, outcomes
-from evals.presets import sampling
-from evals.replies import read_run
-from evals.settings import Mode, SweepSettings
 from evals.stats import Estimate, paired_difference
-from evals.summary import summarise
-from evals.sweep import run_sweep
+from evals.summary.outcomes import Outcome, outcomes
+from evals.summary.replies import read_run
+from evals.summary.summarise import summarise
+from evals.sweep.presets import sampling
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import Mode, SweepSettings
 
 MODES: tuple[Mode, ...] = ("forked", "direct")
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=400)
     parser.add_argument("--budgets", default="12,24,36,48,60,72,84,96", help="an even grid by default")
     parser.add_argument("--max-tokens", type=int)
-    parser.add_argument("--sampling", default="greedy", help="a preset of evals.presets")
+    parser.add_argument("--sampling", default="greedy", help="a preset of evals.sweep.presets")
     parser.add_argument("--base-url", help="a running server; without it one is started")
     parser.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
     parser.add_argument("--out", type=Path, required=True, help="folder of the two run directories")

@@ -75,11 +75,11 @@ def _measure(directory: Path, arguments: Sequence[str]) -> dict[str, float]:
 def _summarise(directory: Path, whole: bool) -> dict[str, float]:
     started = time.monotonic()
     if whole:
-        from evals.report import write_report
+        from evals.report.write import write_report
 
         summary = write_report(directory)
     else:
-        from evals.summary import write_summary
+        from evals.summary.summarise import write_summary
 
         summary = write_summary(directory)
     return {

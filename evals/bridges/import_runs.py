@@ -20,8 +20,8 @@ from evals.budgets import Budget, axis_of, sort_budgets
 from evals.problems import Problem
 from evals.questions import store_questions
 from evals.records import Record, content_hash, problem_hash
-from evals.scores import Scores
 from evals.store import MANIFEST, Store
+from evals.summary.scores import Scores
 
 UNLIMITED: Budget = "max"
 """The budget of replies of which nobody says one."""

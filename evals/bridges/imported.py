@@ -81,7 +81,7 @@ def _split(text: str, opened_by_prompt: bool) -> tuple[str | None, str, bool]:
 
 def asked_budget(settings: Mapping[str, Any], where: str) -> Budget | None:
     """The budget among the generation settings of a request, in the words of the servers that
-    `evals.dialects` knows, of Seed-OSS's and DeepSeek's templates and of Anthropic; None for none.
+    `evals.sweep.dialects` knows, of Seed-OSS's and DeepSeek's templates and of Anthropic; None for none.
 
     Raises ValueError for a value that is no budget.
     """

@@ -19,12 +19,12 @@ from lm_eval.api.registry import register_model
 from evals.bridges.imported import label, subject
 from evals.bridges.replies import replies_at
 from evals.budgets import Budget, parse_budgets
-from evals.presets import PRESETS
 from evals.problems import Problem
 from evals.records import Record
-from evals.settings import SweepSettings
 from evals.store import read_records
-from evals.sweep import run_sweep
+from evals.sweep.presets import PRESETS
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 
 Draw = Callable[[SweepSettings, Sequence[Problem]], object]
 """Draws what a store lacks: `run_sweep` with its server filled in."""
@@ -139,8 +139,8 @@ class ThinkdialLM(StoredReplies):
             "out": "runs/gsm8k", "budgets": "0,64,max", "budget": 64}, tasks=[...], apply_chat_template=True)
 
     budgets: all that are drawn at once; by default only `budget`, what lm-eval gets to score. sampling: a
-    preset of `evals.presets`. options: further fields of `SweepSettings`. batch_size, max_batch_size and
-    device are what lm-eval tells every model; a server decides for itself. Golds are not known here;
+    preset of `evals.sweep.presets`. options: further fields of `SweepSettings`. batch_size, max_batch_size
+    and device are what lm-eval tells every model; a server decides for itself. Golds are not known here;
     `thinkdial eval lm-eval` stores them too.
     """
 

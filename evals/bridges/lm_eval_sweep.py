@@ -28,8 +28,8 @@ from evals.bridges.lm_eval_model import (
 )
 from evals.bridges.replies import replies_at
 from evals.records import Record
-from evals.scores import Scores
-from evals.settings import SweepSettings
+from evals.summary.scores import Scores
+from evals.sweep.settings import SweepSettings
 
 RESULTS = "lm_eval_results.json"
 FEWSHOT_SEED = 1234

@@ -41,8 +41,8 @@ def run(options: argparse.Namespace) -> int:
     """Compare, print, and write what was asked for."""
     import json
 
-    from evals.compare import compare
-    from evals.compare_tables import as_markdown, terminal
+    from evals.compare.compare import compare
+    from evals.compare.tables import as_markdown, terminal
 
     if options.out is not None and options.out.suffix not in (".html", ".md", ".json"):
         message = f"--out: {options.out} is no .html, .md or .json file; give a name that ends so"
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     if options.out is None:
         return 0
     if options.out.suffix == ".html":
-        from evals.compare_page import compare_page
+        from evals.compare.page import compare_page
 
         text = compare_page(comparison)
     else:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from evals.commands.command import FAILED, WRONG_USAGE, fail
-from evals.tables.table import clean
+from evals.report.tables.table import clean
 
 if TYPE_CHECKING:
     from evals.grading import Grade

@@ -66,8 +66,8 @@ def run(options: argparse.Namespace) -> int:
     from clients import APIError
     from evals.bridges.lm_eval_sweep import RESULTS, TaskChoice, result_table, sweep_tasks
     from evals.problems import Problem
-    from evals.settings import SweepSettings
-    from evals.sweep import SweepResult, run_sweep
+    from evals.sweep.run import SweepResult, run_sweep
+    from evals.sweep.settings import SweepSettings
 
     logging.getLogger("lm_eval").setLevel(logging.WARNING)
     again = shlex.join(["thinkdial", "eval", *options.arguments])

@@ -40,7 +40,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 def run(options: argparse.Namespace) -> int:
     """Write the report of `options.directory`, and print it."""
-    from evals.report import as_json, markdown, write_report
+    from evals.report.write import as_json, markdown, write_report
 
     if options.samples_in_page < 0:
         return fail(f"--samples-in-page: {options.samples_in_page} is negative; give 0 or more", WRONG_USAGE)
@@ -61,14 +61,14 @@ def run(options: argparse.Namespace) -> int:
 
 def write(directory: Path, failed: bool, grader: str = "thinkdial") -> int:
     """Write the report of a run and print its table and files; 1 if `failed`, else 0."""
-    from evals.report import write_report
+    from evals.report.write import write_report
 
     _show(write_report(directory, grader), directory)
     return FAILED if failed else 0
 
 
 def _show(summary: dict[str, object], out: Path) -> None:
-    from evals.report import FILES, terminal
+    from evals.report.write import FILES, terminal
 
     print(terminal(summary))
     print()

@@ -12,8 +12,8 @@ from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
 from evals.commands.report import write
 
 if TYPE_CHECKING:
-    from evals.settings import Logprobs, SweepSettings
-    from evals.sweep import SweepResult
+    from evals.sweep.run import SweepResult
+    from evals.sweep.settings import Logprobs, SweepSettings
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 
@@ -192,8 +192,8 @@ def run(options: argparse.Namespace) -> int:
     import httpx
 
     from clients import APIError
-    from evals.adaptive import Adaptive, run_adaptive
-    from evals.sweep import SweepResult, run_sweep
+    from evals.sweep.adaptive import Adaptive, run_adaptive
+    from evals.sweep.run import SweepResult, run_sweep
 
     again = shlex.join(["thinkdial", "eval", *options.arguments])
     try:
@@ -223,6 +223,8 @@ def run(options: argparse.Namespace) -> int:
         return fail(str(error), WRONG_USAGE)
     except RuntimeError as error:
         return fail(str(error), FAILED)
+    except OSError as error:
+        return fail(f"out: {error}; what was drawn is stored; resume with: {again}", FAILED)
     except (APIError, httpx.HTTPError) as error:
         reason = str(error) or type(error).__name__
         return fail(f"the server failed: {reason}\nwhat was drawn is stored; resume with: {again}", FAILED)
@@ -236,8 +238,8 @@ def run(options: argparse.Namespace) -> int:
 def sweep_settings(options: argparse.Namespace) -> "SweepSettings":
     """The settings of the command line. Raises ValueError naming the one that is wrong."""
     from evals.account import Prices
-    from evals.presets import sampling
-    from evals.settings import SweepSettings
+    from evals.sweep.presets import sampling
+    from evals.sweep.settings import SweepSettings
 
     prices = None
     if options.price_in is not None or options.price_out is not None:
@@ -273,8 +275,8 @@ def _dry_run(options: argparse.Namespace, settings: "SweepSettings", key: str | 
     """What would be asked; at most, for a run that goes on until it is enough."""
     from dataclasses import replace
 
-    from evals.dry_run import dry_run
-    from evals.estimate import Lengths
+    from evals.sweep.dry_run import dry_run
+    from evals.sweep.estimate import Lengths
 
     if options.until_width is not None:
         samples = settings.samples if settings.sampling.greedy else options.max_samples

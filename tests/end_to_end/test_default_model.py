@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from clients import AsyncClient
-from evals.presets import GREEDY
 from evals.problems import load
-from evals.settings import SweepSettings
-from evals.summary import summarise
-from evals.sweep import run_sweep
+from evals.summary.summarise import summarise
+from evals.sweep.presets import GREEDY
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 LIMIT = 200

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evals.adaptive import Adaptive, Precision, can_samples_help, precision, run_adaptive, verdict
 from evals.cli import main
-from evals.presets import GREEDY
-from evals.settings import SweepSettings
 from evals.stats import clustered_proportion
 from evals.store import SAMPLES, read_manifest
-from evals.summary import summarise
+from evals.summary.summarise import summarise
+from evals.sweep.adaptive import Adaptive, Precision, can_samples_help, precision, run_adaptive, verdict
+from evals.sweep.presets import GREEDY
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 MAX_TOKENS = 220

@@ -9,10 +9,10 @@ import pytest
 from made_runs import SAMPLED, SETTINGS, direct, fork, no_think, plan, simulated, trace, write
 
 from evals.cli import main
-from evals.compare import compare
-from evals.compare_tables import as_markdown, terminal
+from evals.compare.compare import compare
+from evals.compare.tables import as_markdown, terminal
+from evals.compare.verdicts import budget_ranges, curve_verdict, listed
 from evals.store import Store
-from evals.verdicts import budget_ranges, curve_verdict, listed
 
 
 def made(directory: Path, right: int, problems: int = 40, **options: object) -> Path:

@@ -7,11 +7,11 @@ import pytest
 from scripted_api import ScriptedAPI
 
 from evals.budgets import Budget
-from evals.dialects import DIALECTS, choose
-from evals.presets import PRESETS, sampling
-from evals.settings import SweepSettings
 from evals.store import read_manifest, read_records
-from evals.sweep import run_sweep
+from evals.sweep.dialects import DIALECTS, choose
+from evals.sweep.presets import PRESETS, sampling
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 
 TEMPLATE_OFF = {"chat_template_kwargs": {"enable_thinking": False}}
 TEMPLATE_ON = {"chat_template_kwargs": {"enable_thinking": True}}

@@ -9,13 +9,13 @@ from scripted_api import ScriptedAPI
 
 from evals.account import Prices
 from evals.cli import main
-from evals.dry_run import dry_run
-from evals.estimate import Amount, Lengths, forecast, stored_lengths, total
-from evals.presets import GREEDY
 from evals.problems import Problem
-from evals.settings import SweepSettings
 from evals.store import read_records
-from evals.sweep import run_sweep
+from evals.sweep.dry_run import dry_run
+from evals.sweep.estimate import Amount, Lengths, forecast, stored_lengths, total
+from evals.sweep.presets import GREEDY
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 PROBLEMS = [Problem(str(number), "1+1", "2") for number in range(10)]

@@ -12,10 +12,10 @@ import pytest
 from scripted_api import Failing, ScriptedAPI
 
 from clients import APIError
-from evals.presets import PRESETS
-from evals.settings import SweepSettings
 from evals.store import SAMPLES, iter_records, read_records
-from evals.sweep import run_sweep
+from evals.sweep.presets import PRESETS
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 LIMIT = 12

@@ -11,12 +11,12 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from evals.presets import GREEDY
 from evals.records import Record
-from evals.settings import SweepSettings
 from evals.store import SAMPLES, iter_records
-from evals.summary import summarise
-from evals.sweep import run_sweep
+from evals.summary.summarise import summarise
+from evals.sweep.presets import GREEDY
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 KILLS = 20
@@ -43,7 +43,7 @@ def settings(out: Path) -> SweepSettings:
 def sweeping(out: Path, base_url: str) -> Iterator[ForkServerProcess]:
     """A process that sweeps. It is forked from one that has the imports done, so that it starts at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["evals.sweep"])
+    context.set_forkserver_preload(["evals.sweep.run"])
     process = context.Process(target=run_sweep, args=(settings(out), base_url))
     process.start()
     try:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from made_runs import SAMPLED, STOP_IDS, confidence, direct, fork, no_think, trace, with_tokens, write
 
 from evals.bridges.replies import replies_at
-from evals.outcomes import crosscheck_pairs, escape_length, outcomes
 from evals.records import Record
-from evals.replies import read_run, stated_confidence
-from evals.scores import Scores
-from evals.summary import summarise
+from evals.summary.outcomes import crosscheck_pairs, escape_length, outcomes
+from evals.summary.replies import read_run, stated_confidence
+from evals.summary.scores import Scores
+from evals.summary.summarise import summarise
 
 
 def test_each_budget_has_the_reply_that_counts_there(tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from made_pages import HOSTILE, PIECES, hostile_run
 from made_runs import SAMPLED, direct, simulated, with_tokens, write
 
-from evals.compare import compare
-from evals.compare_page import compare_page
-from evals.outcomes import Outcome, outcomes
-from evals.page_samples import LETTERS, choose, entropy_letters, page_samples
-from evals.pages.document import json_block
+from evals.compare.compare import compare
+from evals.compare.page import compare_page
 from evals.problems import Problem
 from evals.questions import read_questions, store_questions
-from evals.replies import read_run
-from evals.report import write_report
+from evals.report.pages.document import json_block
+from evals.report.samples import LETTERS, choose, entropy_letters, page_samples
+from evals.report.write import write_report
+from evals.summary.outcomes import Outcome, outcomes
+from evals.summary.replies import read_run
 
 
 class Page(HTMLParser):

@@ -4,9 +4,9 @@ import io
 import re
 import time
 
-from evals.endpoint import Endpoint
-from evals.endpoints import Endpoints
-from evals.progress import Progress
+from evals.sweep.endpoint import Endpoint
+from evals.sweep.endpoints import Endpoints
+from evals.sweep.progress import Progress
 
 
 def endpoints() -> Endpoints:

@@ -9,11 +9,11 @@ from made_pages import hostile_run
 from made_runs import SAMPLED, fork, no_think, simulated, trace, write
 
 from evals.cli import main
-from evals.headline import headline
-from evals.plot import positions
-from evals.report import FILES, markdown, terminal, write_report
-from evals.tables import Table, plain
-from evals.tables import markdown as markdown_table
+from evals.report.headline import headline
+from evals.report.plot import positions
+from evals.report.tables import Table, plain
+from evals.report.tables import markdown as markdown_table
+from evals.report.write import FILES, markdown, terminal, write_report
 
 
 @pytest.fixture

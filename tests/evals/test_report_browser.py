@@ -8,9 +8,9 @@ from made_pages import PIECES, hostile_run
 from made_runs import simulated
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from evals.compare import compare
-from evals.compare_page import compare_page
-from evals.report import write_report
+from evals.compare.compare import compare
+from evals.compare.page import compare_page
+from evals.report.write import write_report
 
 CHROMIUM = Path("/usr/bin/chromium")
 

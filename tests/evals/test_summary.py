@@ -10,7 +10,7 @@ from made_runs import SAMPLED, direct, fork, no_think, trace, write
 from evals.account import Prices, Session
 from evals.stats import wilson_interval
 from evals.store import SAMPLES
-from evals.summary import SUMMARY, summarise, write_summary
+from evals.summary.summarise import SUMMARY, summarise, write_summary
 
 
 @pytest.fixture

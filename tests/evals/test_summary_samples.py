@@ -10,7 +10,7 @@ from made_runs import SAMPLED, confidence, fork, no_think, simulated, trace, wit
 
 from evals.records import Record
 from evals.store import SAMPLES
-from evals.summary import summarise
+from evals.summary.summarise import summarise
 
 ONE_POINT = {"settings": SAMPLED, "budgets": ("max",), "samples": 4}
 

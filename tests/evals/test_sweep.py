@@ -20,15 +20,15 @@ import pytest
 
 from evals.budgets import Budget
 from evals.cli import main
-from evals.outcomes import Outcome, outcomes
-from evals.presets import GREEDY, sampling
 from evals.problems import load
 from evals.records import Record
-from evals.replies import read_run
-from evals.settings import SweepSettings
 from evals.store import SAMPLES, StoreBusyError, read_manifest, read_records
-from evals.summary import summarise
-from evals.sweep import run_sweep
+from evals.summary.outcomes import Outcome, outcomes
+from evals.summary.replies import read_run
+from evals.summary.summarise import summarise
+from evals.sweep.presets import GREEDY, sampling
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 BUDGETS: tuple[Budget, ...] = (0, 1, 2, 7, 16, 40, "max")

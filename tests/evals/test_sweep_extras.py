@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from clients import Choice, TokenLogprob
 from evals.account import Prices, read_account
-from evals.crosscheck import is_crosschecked
-from evals.logprobs import token_logprobs
-from evals.presets import GREEDY, PRESETS, is_greedy, sampling
 from evals.records import Record
-from evals.settings import CONFIDENCE_PROMPT, SweepSettings
 from evals.store import iter_records, read_manifest, read_records
-from evals.sweep import run_sweep
+from evals.sweep.crosscheck import is_crosschecked
+from evals.sweep.logprobs import token_logprobs
+from evals.sweep.presets import GREEDY, PRESETS, is_greedy, sampling
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import CONFIDENCE_PROMPT, SweepSettings
 from serve.launch import RunningServer
 
 BUDGETS = (0, 2, 9, 30, "max")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from clients import ThinkingFormat, ThinkingReport
 from evals.budgets import parse_budgets, sort_budgets
-from evals.traces import Cut, answer_start, cut_at, thinking_positions
+from evals.sweep.traces import Cut, answer_start, cut_at, thinking_positions
 
 OPEN, CLOSE, END = 1, 2, 3
 BY_MODEL = ThinkingFormat(

@@ -11,9 +11,9 @@ from evals.bench.curve_cost import DIRECT, FORKED, NATIVE, Cost, _ours, agreemen
 from evals.bench.native_curve import NativeCurve
 from evals.budgets import Budget
 from evals.grading import grade
-from evals.presets import GREEDY
 from evals.problems import Problem, load
-from evals.settings import Mode, SweepSettings
+from evals.sweep.presets import GREEDY
+from evals.sweep.settings import Mode, SweepSettings
 from serve import DEFAULT_MODEL
 from serve.bench.servers import Contender, start
 from serve.launch import RunningServer

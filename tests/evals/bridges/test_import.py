@@ -17,14 +17,14 @@ from evals.bridges.imported import asked_budget, split_thinking
 from evals.bridges.inspect_logs import ZSTANDARD
 from evals.budgets import Budget
 from evals.cli import main
-from evals.compare import compare
-from evals.dialects import DIALECTS
+from evals.compare.compare import compare
 from evals.grading import grade
 from evals.problems import load
 from evals.records import Record
-from evals.scores import Scores
 from evals.store import read_manifest, read_records
-from evals.summary import summarise
+from evals.summary.scores import Scores
+from evals.summary.summarise import summarise
+from evals.sweep.dialects import DIALECTS
 from serve.launch import RunningServer
 
 DOCUMENTS = 5

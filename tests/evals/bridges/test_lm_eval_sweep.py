@@ -16,15 +16,15 @@ from evals.bridges.replies import replies_at
 from evals.budgets import Budget
 from evals.cli import main
 from evals.grading import grade
-from evals.presets import GREEDY, sampling
 from evals.problems import load
 from evals.records import Record
-from evals.replies import read_run
-from evals.scores import SCORES, Scores
-from evals.settings import SweepSettings
 from evals.store import SAMPLES, read_records
-from evals.summary import summarise
-from evals.sweep import run_sweep
+from evals.summary.replies import read_run
+from evals.summary.scores import SCORES, Scores
+from evals.summary.summarise import summarise
+from evals.sweep.presets import GREEDY, sampling
+from evals.sweep.run import run_sweep
+from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
 BUDGETS: tuple[Budget, ...] = (0, 4, 24, "max")

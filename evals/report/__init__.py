@@ -1,0 +1,1 @@
+"""From numbers to words, tables, picture and page. Starts at `write.py`."""
