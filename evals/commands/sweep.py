@@ -224,7 +224,7 @@ def run(options: argparse.Namespace) -> int:
     except RuntimeError as error:
         return fail(str(error), FAILED)
     except OSError as error:
-        return fail(f"out: {error}; what was drawn is stored; resume with: {again}", FAILED)
+        return fail(f"{error}\nwhat was drawn is stored; resume with: {again}", FAILED)
     except (APIError, httpx.HTTPError) as error:
         reason = str(error) or type(error).__name__
         return fail(f"the server failed: {reason}\nwhat was drawn is stored; resume with: {again}", FAILED)
