@@ -58,20 +58,7 @@ function drawBars(spec, width) {
   const step = (width - margin.left - margin.right) / spec.labels.length;
   const thick = Math.min(44, step * 0.72);
   const middle = (i) => margin.left + step * (i + 0.5);
-  const id = newName("chart");
-  const root = svg("svg", {
-    class: "plot",
-    viewBox: `0 0 ${width} ${height}`,
-    width,
-    height,
-    role: "img",
-    tabindex: "0",
-    "aria-labelledby": `${id}-title ${id}-desc`,
-  });
-  root.append(
-    svg("title", { id: `${id}-title` }, spec.title),
-    svg("desc", { id: `${id}-desc` }, spec.description),
-  );
+  const root = plot(spec.title, spec.description, width, height);
   const group = svg("g", { class: "axes", "font-size": 12 });
   for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
     group.append(svg("path", { class: "grid", d: `M${margin.left} ${y(tick)}H${width - margin.right}` }));

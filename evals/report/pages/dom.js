@@ -47,6 +47,25 @@ function budgetWords(budget) {
 let names = 0;
 const newName = (kind) => `${kind}-${(names += 1)}`;
 
+// An empty chart that keyboards reach and screen readers name.
+function plot(title, description, width, height) {
+  const id = newName("chart");
+  return svg(
+    "svg",
+    {
+      class: "plot",
+      viewBox: `0 0 ${width} ${height}`,
+      width,
+      height,
+      role: "img",
+      tabindex: "0",
+      "aria-labelledby": `${id}-title ${id}-desc`,
+    },
+    svg("title", { id: `${id}-title` }, title),
+    svg("desc", { id: `${id}-desc` }, description),
+  );
+}
+
 // A row of choices of which one holds: radio buttons, so arrow keys and screen readers know them.
 function choice(label, options, chosen, change) {
   const name = newName("choice");

@@ -37,20 +37,7 @@ function drawLines(spec, width, choose) {
     [margin.left + (spec.small ? 4 : 14), width - margin.right],
   );
   const y = linear(spec.y.domain, [height - margin.bottom, margin.top]);
-  const id = newName("chart");
-  const root = svg("svg", {
-    class: "plot",
-    viewBox: `0 0 ${width} ${height}`,
-    width,
-    height,
-    role: "img",
-    tabindex: "0",
-    "aria-labelledby": `${id}-title ${id}-desc`,
-  });
-  root.append(
-    svg("title", { id: `${id}-title` }, spec.title),
-    svg("desc", { id: `${id}-desc` }, spec.description),
-  );
+  const root = plot(spec.title, spec.description, width, height);
   root.append(axes(spec, x, y, width, height, margin, size));
   const cursor = svg("path", { class: "cursor" });
   root.append(cursor);
