@@ -67,8 +67,6 @@ def test_servers_that_all_ask_to_wait_are_waited_for(tmp_path: Path) -> None:
     with ScriptedAPI(busy) as one, ScriptedAPI(busy) as two:
         run_sweep(settings(tmp_path, retries=2), [one.base_url, two.base_url])
     assert_each_once(tmp_path)
-    assert one.answered
-    assert two.answered
 
 
 def test_a_hiccup_does_not_cost_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

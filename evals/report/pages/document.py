@@ -144,7 +144,7 @@ def _script() -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("evals") / "pages" / name).read_text("utf-8")
+    return (files("evals.report.pages") / name).read_text("utf-8")
 
 
 def _hash(text: str) -> str:

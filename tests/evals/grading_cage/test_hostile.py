@@ -14,7 +14,7 @@ LIMIT_SECONDS = 2.0
 BUSY_SECONDS = 8.0
 # `python -m evals.bench.grading --hostile` tries every placing.
 PLACINGS = ("answer", "differently", "in reverse", "bare")
-_MEMORY_KIB = 1 << 20
+_MOST_GROWTH_KIB = 1 << 20
 
 
 @pytest.mark.parametrize("placing", PLACINGS)
@@ -27,6 +27,7 @@ def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: 
         if pair[0].startswith(f"{group}: ") and pair[0].endswith(f"({placing})")
     ]
     assert len(pairs) == len(GROUPS[group])
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, gold, response in pairs:
         start, cpu_start = time.perf_counter(), time.process_time()
         found = grade(gold, response)
@@ -35,4 +36,5 @@ def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: 
         assert cpu_seconds < LIMIT_SECONDS, f"{name}: {cpu_seconds:.1f} s of work"
         assert seconds < LIMIT_SECONDS + BUSY_SECONDS, f"{name}: {seconds:.1f} s"
         assert not sentinel.exists(), f"{name} was run"
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < _MEMORY_KIB, "memory is not held"
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before
+    assert growth < _MOST_GROWTH_KIB, "memory is not held"
