@@ -6,6 +6,7 @@ the generator takes next to nothing of the cores that it shares with the server.
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,8 +125,15 @@ class _Connection(asyncio.Protocol):
         self._tail = (self._tail + data[-len(LAST_CHUNK) :])[-len(LAST_CHUNK) :]
         if self._tail == LAST_CHUNK:
             self._ended.set_result(None)
-        elif len(self._pieces) == 1 and not data.startswith(b"HTTP/1.1 200"):
-            self._ended.set_exception(RuntimeError(f"the server answered {data.decode(errors='replace')!r}"))
+        elif not self._pieces[0][1].startswith(b"HTTP/1.1 200"):
+            # An error has a length, not chunks; its head and body may come apart.
+            answer = b"".join(piece for _, piece in self._pieces)
+            length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", answer)
+            _, end, body = answer.partition(b"\r\n\r\n")
+            if end and len(body) >= int(length[1] if length else 0):
+                self._ended.set_exception(
+                    RuntimeError(f"the server answered {answer.decode(errors='replace')!r}")
+                )
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._ended is not None and not self._ended.done():
