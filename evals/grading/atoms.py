@@ -1,5 +1,6 @@
 """Atoms of expressions: numbers, letters, fractions, radicals, functions, absolute values, sums."""
 
+from abc import abstractmethod
 from fractions import Fraction
 
 from evals.grading.expressions import ExpressionParser, letter, multiplied
@@ -59,9 +60,9 @@ class AtomParser(ExpressionParser):
                 return symbol("...")
         raise ParseError(f"{token.text!r} where a value is due")
 
+    @abstractmethod
     def environment(self) -> Node:
         """\\begin{...} ... \\end{...}."""
-        raise NotImplementedError
 
     def number(self, text: str) -> Node:
         """A literal; 0.1\\overline{6} and 0.3... are decimals too."""

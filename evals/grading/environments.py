@@ -1,5 +1,7 @@
 """LaTeX environments: matrices, systems of equations, functions defined by cases."""
 
+from abc import abstractmethod
+
 from evals.grading.atoms import AtomParser
 from evals.grading.options import ParseError
 from evals.grading.tree import Node, node
@@ -15,17 +17,17 @@ _ROWS = frozenset(
 class EnvironmentParser(AtomParser):
     """Environments; clauses and lists in them are left to a subclass."""
 
+    @abstractmethod
     def clause(self) -> Node:
         """An expression or a statement."""
-        raise NotImplementedError
 
+    @abstractmethod
     def items(self, *closers: str) -> Node:
         """Clauses joined by commas."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at_condition(self) -> bool:
         """Whether "if ..." begins here."""
-        raise NotImplementedError
 
     def environment(self, meaning: str = "") -> Node:
         """From its beginning to its end; meaning: "cases" where a brace before it says so."""

@@ -1,5 +1,6 @@
 """Scalar expressions from tokens: sums, products, powers, functions, radicals, units."""
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 
 from evals.grading.options import GradingOptions, ParseError, TooLargeError
@@ -21,7 +22,7 @@ _STARTS = frozenset(
 )
 
 
-class ExpressionParser:
+class ExpressionParser(ABC):
     """Recursive descent over tokens; subclasses say what may stand inside brackets (`bracketed`)."""
 
     def __init__(self, tokens: list[Token], options: GradingOptions) -> None:
@@ -63,9 +64,9 @@ class ExpressionParser:
         if not self.takes(kind, text):
             raise ParseError(f"no {text} where one is due")
 
+    @abstractmethod
     def bracketed(self) -> Node:
         """What stands at an opening bracket, up to its closing one."""
-        raise NotImplementedError
 
     def descend(self) -> None:
         self.nesting += 1
@@ -323,8 +324,9 @@ class ExpressionParser:
         self.bars = bars
         return inner
 
+    @abstractmethod
     def atom(self) -> Node:
-        raise NotImplementedError
+        """A value without operators around it."""
 
 
 def letter(name: str) -> Node:
