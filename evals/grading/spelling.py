@@ -39,7 +39,7 @@ _DEGREE = re.compile(r"\^\s*+(?:\\circ(?![A-Za-z])|\{\s*+\\circ\s*+\}|\\degree(?
 _SEPARATOR = re.compile(
     r"(?<=[0-9])(?:\s?\{\s?,\s?\}|\\,|\\!,|,\\!\s?|\{\\,\}|\{,\\!\}|\\ |\\;|~)(?=[0-9]{3}(?![0-9]))"
 )
-_SPACED_THOUSANDS = re.compile(r"(?<![0-9.,^_}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?[/\\])")
+_SPACED_THOUSANDS = re.compile(r"(?<![0-9.,^_}])[0-9]{1,3}(?: [0-9]{3})+(?![0-9])(?! ?(?:/|\\(?![)\]])))")
 _ORDINAL = re.compile(
     r"(?<=[0-9])\s*+(?:\^\s*+)?\{?\s*+(?:\\(?:text|mathrm|textsuperscript|rm|mbox)\s*+\{?)?\s*+"
     r"(?:st|nd|rd|th)\b(?![A-Za-z])\s*+\}{0,2}"

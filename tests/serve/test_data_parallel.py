@@ -95,21 +95,21 @@ async def test_the_answer_after_a_stop_finds_its_prefix(pair: Server) -> None:
             "stream": True,
             "return_token_ids": True,
         }
-        ids: list[int] = []
-        stopping = None
+        received, stopping = b"", None
         async with pair.http.stream("POST", "/v1/chat/completions", json=body) as response:
-            async for line in response.aiter_lines():
-                if not line.startswith("data: {"):
-                    continue
-                (choice,) = (payload := json.loads(line.removeprefix("data: ")))["choices"]
-                ids += payload.get("prompt_token_ids") or []
-                ids += choice.get("token_ids") or []
-                if stopping is None and len(ids) > 5 * BLOCK:
+            # Events are only counted until all are here: a reader slower than the model would stop it too late.
+            async for piece in response.aiter_bytes():
+                received += piece
+                if stopping is None and received.count(b"data: {") > 3 * BLOCK:
                     thinking_id = response.headers["x-thinking-id"]
                     stopping = (await pair.http.post(f"/v1/thinking/{thinking_id}/stop")).json()
                     assert stopping == {"id": thinking_id, "stopping": 1}
-                if pair.close_id in ids[:-BLOCK]:
-                    break
+        ids: list[int] = []
+        for line in received.decode().splitlines():
+            if line.startswith("data: {"):
+                (choice,) = (payload := json.loads(line.removeprefix("data: ")))["choices"]
+                ids += payload.get("prompt_token_ids") or []
+                ids += choice.get("token_ids") or []
         return ids.index(pair.close_id) - pair.stop_ids.index(pair.close_id)
 
     before = await per_rank(pair, "vllm:prefix_cache_hits_total")
