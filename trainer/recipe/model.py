@@ -1,0 +1,62 @@
+"""Which model a run begins with, how it is trained (whole, or LoRA) and what optimises it."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from trainer.recipe.section import Section
+
+
+class ModelShape(Section):
+    """A Qwen3 architecture to begin from nothing, in the words of `Qwen3Config`."""
+
+    vocab_size: int = Field(gt=0)
+    hidden_size: int = Field(gt=0)
+    intermediate_size: int = Field(gt=0)
+    num_hidden_layers: int = Field(gt=0)
+    num_attention_heads: int = Field(gt=0)
+    num_key_value_heads: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    rope_theta: float = Field(gt=0)
+    max_position_embeddings: int = Field(gt=0)
+
+
+class Lora(Section):
+    """Low-rank adapters (Hu et al., 2021); each stage's checkpoint has them merged into the weights."""
+
+    rank: int = Field(gt=0)
+    alpha: float = Field(gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class Model(Section):
+    """The first stage's model: `path` (folder or hub name) or `shape` (random weights, our tokenizer)."""
+
+    path: Path | None = None
+    shape: ModelShape | None = None
+    lora: Lora | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights that are trained."""
+    gradient_checkpointing: bool = False
+
+    @model_validator(mode="after")
+    def _one_beginning(self) -> "Model":
+        if (self.path is None) == (self.shape is None):
+            raise ValueError("give either path (a checkpoint) or shape (a model from nothing)")
+        return self
+
+
+class Optimizer(Section):
+    """Warm-up, constant, linear decay. With `muon_lr`, Muon (Jordan et al., 2024) on the layers' matrices."""
+
+    adamw_lr: float = Field(gt=0)
+    muon_lr: float | None = Field(default=None, gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(default=0.0, ge=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    warmup: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the stage over which the learning rate rises."""
+    decay: float = Field(default=0.3, ge=0, le=1)
+    """Share of the stage, at its end, over which the learning rate falls to zero."""

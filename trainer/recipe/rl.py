@@ -1,0 +1,128 @@
+"""Settings of reinforcement learning: objective, rewards, budgets, sampling of problems, rollouts."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.recipe.section import Section
+
+
+class KL(Section):
+    """Penalty on the divergence from the stage's first policy, by one of Schulman's estimators."""
+
+    estimator: Literal["k1", "k2", "k3"] = "k3"
+    coefficient: float = Field(default=0.0, ge=0)
+    """0 loads no reference model."""
+
+
+class Objective(Section):
+    """The policy-gradient loss. The defaults are Dr. GRPO's; the README lists the papers' settings."""
+
+    advantage_std: bool = False
+    """Divide a group's advantages by its standard deviation (GRPO; off in Dr. GRPO)."""
+    normalisation: Literal["sequence", "token", "constant"] = "constant"
+    """Mean over each rollout (GRPO), over all tokens (DAPO), or a sum over a constant (Dr. GRPO)."""
+    ratio: Literal["token", "sequence"] = "token"
+    """Importance ratio of each token (PPO) or of the whole rollout (GSPO)."""
+    clip_low: float = Field(default=0.2, ge=0, le=1)
+    clip_high: float = Field(default=0.2, ge=0)
+    """Above clip_low it is DAPO's clip-higher."""
+    kl: KL = KL()
+    entropy_bonus: float = 0.0
+    mask_truncated: bool = False
+    """Leave rollouts that ran into max_tokens out of the loss (DAPO)."""
+    correction: Literal["none", "token", "sequence"] = "token"
+    """Truncated importance weights for the engine's log-probabilities differing from the trainer's."""
+    correction_cap: float = Field(default=2.0, gt=0)
+    epochs: int = Field(default=1, gt=0)
+    """Passes over each step's rollouts."""
+    minibatches: int = Field(default=1, gt=0)
+    """Optimizer steps in a pass."""
+
+
+class Budget(Section):
+    """Thinking budgets in RL: one for each group, so that advantages compare like with like."""
+
+    mode: Literal["off", "uniform", "curriculum"] = "off"
+    """curriculum: the lower end starts at `high` and falls to `low` over the stage."""
+    low: int = Field(default=0, ge=0)
+    high: int = Field(default=0, ge=0)
+    """Both in thinking tokens, both included."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Of the thinking groups that have a budget; the others think freely."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Budget":
+        if self.mode != "off" and not 1 <= self.low <= self.high:
+            raise ValueError(f"low {self.low} and high {self.high} must hold 1 <= low <= high")
+        return self
+
+
+class Modes(Section):
+    """How prompts ask for thinking or none; one way for each group."""
+
+    no_think: float = Field(default=0.0, ge=0, le=1)
+    """Share of groups asked not to think."""
+    flagged: float = Field(default=0.0, ge=0, le=1)
+    """Share of groups with `/think` or `/no_think`; others think by default or use the hard switch."""
+    in_system: float = Field(default=0.3, ge=0, le=1)
+    multi_turn: float = Field(default=0.0, ge=0, le=1)
+
+
+class RewardTerm(Section):
+    """One reward function, its weight, and when it counts."""
+
+    name: str
+    """`correctness`, `format`, `language`, `length`, `mode_following`, `overlong`, or `module:function`."""
+    weight: float = 1.0
+    from_step: int = Field(default=0, ge=0)
+    """The weight is 0 before this step."""
+    ramp_steps: int = Field(default=0, ge=0)
+    """Steps over which the weight then rises."""
+    options: dict[str, Any] = {}
+
+
+class ProblemSampling(Section):
+    """Which problems a step asks."""
+
+    strategy: Literal["uniform", "easy_to_hard", "prioritised"] = "uniform"
+    """prioritised: with probability proportional to 1 - success rate (Kimi k1.5, section 2.3.4)."""
+    pool: int | None = Field(default=None, gt=0)
+    """Endless sources give this many problems to choose from; None draws fresh ones (uniform only)."""
+
+
+class Rollouts(Section):
+    """Where replies come from and how they are sampled."""
+
+    backend: Literal["engine", "servers", "transformers"] = "engine"
+    """vLLM in this process, running `thinkdial serve` processes, or transformers' generate."""
+    urls: list[str] = []
+    """Of the servers."""
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(gt=0)
+    """Of a whole reply, inserted tokens included."""
+    answer_tokens: int = Field(default=32, gt=0)
+    """Part of max_tokens that thinking may not use, so that a cut reply can end."""
+    tokens_per_step: int | None = Field(default=None, gt=0)
+    """Partial rollouts: a reply with this many tokens generated in a step goes on in the next (Kimi k1.5)."""
+    refill: int = Field(default=0, ge=0)
+    """Rounds that replace groups whose rewards are all equal (DAPO's dynamic sampling); 0 keeps them."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the engine's weights."""
+    kv_cache_gib: float = Field(default=1.0, gt=0)
+    sync_tolerance: float = Field(default=0.02, gt=0)
+    """Largest difference, in nats, between engine and trainer on the probe after a weight sync."""
+
+
+class Collapse(Section):
+    """When a stage stops early: a mean over `window` steps below its limit."""
+
+    window: int = Field(default=20, gt=0)
+    entropy: float = Field(default=0.0, ge=0)
+    """Nats per token."""
+    reward_drop: float = Field(default=0.5, gt=0, le=1)
+    """Fall of the mean reward below its best window, as a share of it."""
+    zero_variance: float = Field(default=1.0, gt=0, le=1)
+    """Share of groups without a signal from which a stage stops."""
+    kl: float | None = Field(default=None, gt=0)

@@ -1,0 +1,151 @@
+"""The stages a recipe may chain, in any order and number."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from trainer.recipe.data import RowMix, Source
+from trainer.recipe.model import Optimizer
+from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
+from trainer.recipe.section import Section
+
+THINKMATH = Source(kind="thinkmath")
+
+
+class Stage(Section):
+    """What all stages have."""
+
+    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
+    """Names the stage's folder; the kind unless given."""
+    start: str | None = None
+    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
+    seed: int | None = None
+    """None is the recipe's."""
+    data: list[Source] = Field(default=[THINKMATH], min_length=1)
+    optimizer: Optimizer
+    checkpoint_every: int = Field(default=50, gt=0)
+    """Optimizer steps."""
+    evaluate_every: int = Field(default=0, ge=0)
+    """Optimizer steps between measurements on held-out problems; 0 is never."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_kind(cls, value: object) -> object:
+        if isinstance(value, dict) and not value.get("name") and isinstance(value.get("kind"), str):
+            return {**value, "name": value["kind"]}
+        return value
+
+
+class SFTStage(Stage):
+    """Supervised fine-tuning on replies. Lengths are in tokens, padding included."""
+
+    tokens: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    """Give either; endless sources need `tokens`."""
+    batch_tokens: int = Field(gt=0)
+    max_length: int = Field(default=4096, gt=0)
+    """Longer rows are left out, and counted."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "SFTStage":
+        if (self.tokens is None) == (self.epochs is None):
+            raise ValueError("give either tokens or epochs")
+        return self
+
+
+class ColdStart(SFTStage):
+    """Stage 1: SFT on long chains of thought; loss on the reply only."""
+
+    kind: Literal["cold_start"] = "cold_start"
+
+
+class Rejection(Section):
+    """Thinking sampled from the model itself, of which right replies are kept (Qwen3 report, section 4.3)."""
+
+    problems: int = Field(default=2000, gt=0)
+    samples: int = Field(default=4, gt=0)
+    """Tries at each problem."""
+    keep: int = Field(default=1, gt=0)
+    """Right replies kept of a problem, shortest first where `shortest`."""
+    shortest: bool = False
+    rollouts: Rollouts
+
+
+class Fusion(SFTStage):
+    """Stage 3: SFT on thinking and non-thinking rows with their switches."""
+
+    kind: Literal["fusion"] = "fusion"
+    mix: RowMix = RowMix()
+    rejection: Rejection | None = None
+    """None takes the thinking half from the sources as it is."""
+
+
+class RLStage(Stage):
+    """GRPO and its kin on verifiable rewards."""
+
+    steps: int = Field(gt=0)
+    prompts_per_step: int = Field(gt=0)
+    """Groups, over all processes."""
+    group_size: int = Field(ge=2)
+    micro_batch_tokens: int = Field(default=16384, gt=0)
+    """Padded tokens of one forward pass."""
+    objective: Objective = Objective()
+    rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rollouts: Rollouts
+    sampling: ProblemSampling = ProblemSampling()
+    budget: Budget = Budget()
+    modes: Modes = Modes()
+    collapse: Collapse | None = Collapse()
+
+
+class ReasoningRL(RLStage):
+    """Stage 2: RL on problems with verifiable answers, thinking."""
+
+    kind: Literal["reasoning_rl"] = "reasoning_rl"
+
+
+class GeneralRL(RLStage):
+    """Stage 4: RL in both modes."""
+
+    kind: Literal["general_rl"] = "general_rl"
+
+
+class OffPolicy(Section):
+    """SFT on the teacher's replies."""
+
+    problems: int = Field(gt=0)
+    samples: int = Field(default=1, gt=0)
+    only_right: bool = True
+    tokens: int = Field(gt=0)
+    batch_tokens: int = Field(gt=0)
+
+
+class OnPolicy(Section):
+    """The student's own replies, its next-token distributions drawn to the teacher's."""
+
+    steps: int = Field(gt=0)
+    prompts_per_step: int = Field(gt=0)
+    beta: float = Field(default=1.0, ge=0, le=1)
+    """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, Agarwal et al. 2023)."""
+    temperature: float = Field(default=1.0, gt=0)
+
+
+class Distill(Stage):
+    """Strong to weak (Qwen3 report, section 4.5): a teacher's replies, then its logits, in both modes."""
+
+    kind: Literal["distill"] = "distill"
+    teacher: Path
+    modes: Modes = Modes(no_think=0.5)
+    off_policy: OffPolicy | None = None
+    on_policy: OnPolicy | None = None
+    rollouts: Rollouts
+
+    @model_validator(mode="after")
+    def _some_phase(self) -> "Distill":
+        if self.off_policy is None and self.on_policy is None:
+            raise ValueError("give off_policy, on_policy or both")
+        return self
+
+
+AnyStage = Annotated[ColdStart | ReasoningRL | Fusion | GeneralRL | Distill, Field(discriminator="kind")]

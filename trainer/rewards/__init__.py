@@ -1,0 +1,1 @@
+"""Rewards: functions of a prompt group, combined by weights that may change during a stage."""
