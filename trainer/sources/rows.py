@@ -62,8 +62,8 @@ class RowReader:
             messages: tuple[tuple[str, str], ...] = ()
             if not problem:
                 raise ValueError(
-                    f"{where}: column {self._columns['problem']!r} is missing or empty; name the column of the "
-                    f"problem in columns.problem, or of the messages in columns.messages; the row has "
+                    f"{where}: column {self._columns['problem']!r} is missing or empty; name the column "
+                    f"of the problem in columns.problem, or of the messages in columns.messages; the row has "
                     f"{', '.join(map(repr, row))}"
                 )
         else:

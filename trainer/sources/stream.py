@@ -1,4 +1,4 @@
-"""A stage's sources as one stream of examples: mixed by weight, the same on every machine, at random access."""
+"""A stage's sources as one stream: mixed by weight, the same on every machine, at random access."""
 
 import random
 from collections.abc import Sequence

@@ -26,8 +26,8 @@ class Thinkmath:
         unknown = [level for level in weights if level not in thinkmath.LEVELS]
         if unknown or min(weights.values(), default=0) < 0 or not sum(weights.values()):
             raise ValueError(
-                f"levels: {weights} must give levels of {list(thinkmath.LEVELS)} weights of at least 0, one of "
-                "them above 0"
+                f"levels: {weights} must give levels of {list(thinkmath.LEVELS)} weights of at least 0, "
+                "one of them above 0"
             )
         self._seed = seed
         self._levels = list(weights)
