@@ -1,4 +1,4 @@
-"""Checkpoint folders that transformers and vLLM load: begun from nothing, loaded for training, saved whole."""
+"""Checkpoint folders, which transformers and vLLM load: made from nothing, loaded to train, saved whole."""
 
 import itertools
 import json
