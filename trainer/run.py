@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from trainer.checkpoints import local_folder, new_checkpoint
+from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
@@ -24,7 +24,7 @@ RUNNERS = {
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"
-"""Folder of a model made from nothing, in the run's folder."""
+"""Folder, in the run's, of a model made from nothing or given thinking."""
 FREE_IN_MODEL = {"gradient_checkpointing"}
 """Members that do not change what is learnt, so that a resumed run may change them."""
 FREE_IN_STAGE: Any = {
@@ -118,18 +118,22 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
 
 
 def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
-    if recipe.model.path is not None:
-        return _local_folder(recipe.model.path, "model.path")
-    assert recipe.model.shape is not None
+    model = recipe.model
     folder = out / INIT
-    if not _exists(folder):
+    if model.path is not None:
+        path = _local_folder(model.path, "model.path")
+        if model.thinking is None:
+            return path
+        if not _exists(folder):
+            add_thinking(path, model.thinking, folder)
+    elif model.shape is not None and not _exists(folder):
         prompts = [
             prompt
             for stage in recipe.stages
             if isinstance(stage, Fusion)
             for prompt in stage.mix.system_prompts
         ]
-        new_checkpoint(recipe.model.shape, recipe.seed, folder, prompts)
+        new_checkpoint(model.shape, recipe.seed, folder, prompts)
     return folder
 
 

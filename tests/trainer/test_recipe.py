@@ -116,7 +116,7 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
         ("stages.budgets.name=Budgets", "stages.Budgets.name: 'Budgets' is wrong; String should match"),
         (
             "stages.budgets.start=warm",
-            "stages.budgets.start: 'warm' is neither an earlier stage nor a folder",
+            "stages.budgets.start: 'warm' is neither an earlier stage nor",
         ),
         ("stages.budgets.start=budgets", "stages.budgets.start: 'budgets' is the stage itself"),
         ("stages.cold_start.start=budgets", "stages.cold_start.start: 'budgets' comes after the stage"),
