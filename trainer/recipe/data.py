@@ -22,7 +22,10 @@ class Source(Section):
     """At most this many problems; thinkmath and reasoning-gym are endless without one."""
     weight: float = Field(default=1.0, gt=0)
     columns: dict[str, str] = {}
-    """Names of the columns `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `id`."""
+    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`, `id`;
+    one that is not named here has its member's name."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """What thinking stands between where the source has it within the reply."""
     levels: dict[int, float] | None = None
     """thinkmath: how often each level is drawn; None is evenly."""
     options: dict[str, Any] = {}
@@ -49,6 +52,11 @@ class RowMix(Section):
     """How often rows without thinking are of each level; None is as the sources say."""
     cuts: int = Field(default=0, ge=0)
     """Branches of a think row whose thinking is cut as the server cuts it; 0 is the Qwen3 report's fusion."""
+    late_cuts: float = Field(default=0.0, ge=0, le=1)
+    """Share of the cuts that fall into the last two lines of thinking; the others fall anywhere. From deep
+    cuts of a chain the answer can only be guessed, and their noise slows everything else."""
+    evenly_cut: list[str] = []
+    """Subjects without late cuts, as their thinking is worth something wherever it is cut."""
     answer_weight: float = Field(default=1.0, gt=0)
     """Loss weight of the boxed answer after a cut or without thinking; other trained tokens weigh 1."""
     flagged: float = Field(default=0.5, ge=0, le=1)
