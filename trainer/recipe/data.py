@@ -52,6 +52,11 @@ class RowMix(Section):
     """How often rows without thinking are of each level; None is as the sources say."""
     cuts: int = Field(default=0, ge=0)
     """Branches of a think row whose thinking is cut as the server cuts it; 0 is the Qwen3 report's fusion."""
+    late_cuts: float = Field(default=0.0, ge=0, le=1)
+    """Share of the cuts that fall into the last two lines of thinking; the others fall anywhere. From deep
+    cuts of a chain the answer can only be guessed, and their noise slows everything else."""
+    evenly_cut: list[str] = []
+    """Subjects without late cuts, as their thinking is worth something wherever it is cut."""
     answer_weight: float = Field(default=1.0, gt=0)
     """Loss weight of the boxed answer after a cut or without thinking; other trained tokens weigh 1."""
     flagged: float = Field(default=0.5, ge=0, le=1)
