@@ -53,8 +53,8 @@ class CollapseMonitor:
             return None
         return (
             f"the entropy collapsed: its mean {self._over()} is {mean:.4g} nats per token, below "
-            f"collapse.entropy {self._settings.entropy:g}, so that replies of a group hardly differ; try a lower "
-            "learning rate, objective.clip_high 0.28 (DAPO's clip-higher) or an objective.entropy_bonus"
+            f"collapse.entropy {self._settings.entropy:g}, so that replies of a group hardly differ; try a "
+            "lower learning rate, objective.clip_high 0.28 (DAPO's clip-higher) or an objective.entropy_bonus"
         )
 
     def _reward(self) -> str | None:
@@ -68,8 +68,8 @@ class CollapseMonitor:
         if self._best_reward <= 0 or mean >= limit:
             return None
         return (
-            f"the reward collapsed: its mean {self._over()} is {mean:.4g}, and was {self._best_reward:.4g} at "
-            f"its best: a fall of more than collapse.reward_drop {self._settings.reward_drop:g}; try a lower "
+            f"the reward collapsed: its mean {self._over()} is {mean:.4g}, and was {self._best_reward:.4g} "
+            f"at its best: a fall of more than collapse.reward_drop {self._settings.reward_drop:g}; try a lower "
             "learning rate, more prompts_per_step or an objective.kl.coefficient"
         )
 
@@ -89,6 +89,6 @@ class CollapseMonitor:
         if mean is None or limit is None or mean <= limit:
             return None
         return (
-            f"the policy ran away from its reference: the mean KL {self._over()} is {mean:.4g} nats per token, "
-            f"above collapse.kl {limit:g}; try a lower learning rate or a higher objective.kl.coefficient"
+            f"the policy ran away from its reference: the mean KL {self._over()} is {mean:.4g} nats per "
+            f"token, above collapse.kl {limit:g}; try a lower learning rate or a higher objective.kl.coefficient"
         )
