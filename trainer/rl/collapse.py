@@ -69,8 +69,8 @@ class CollapseMonitor:
             return None
         return (
             f"the reward collapsed: its mean {self._over()} is {mean:.4g}, and was {self._best_reward:.4g} "
-            f"at its best: a fall of more than collapse.reward_drop {self._settings.reward_drop:g}; try a lower "
-            "learning rate, more prompts_per_step or an objective.kl.coefficient"
+            f"at its best: a fall of more than collapse.reward_drop {self._settings.reward_drop:g}; "
+            "try a lower learning rate, more prompts_per_step or an objective.kl.coefficient"
         )
 
     def _zero_variance(self) -> str | None:
@@ -90,5 +90,6 @@ class CollapseMonitor:
             return None
         return (
             f"the policy ran away from its reference: the mean KL {self._over()} is {mean:.4g} nats per "
-            f"token, above collapse.kl {limit:g}; try a lower learning rate or a higher objective.kl.coefficient"
+            f"token, above collapse.kl {limit:g}; try a lower learning rate or a higher "
+            "objective.kl.coefficient"
         )

@@ -35,8 +35,8 @@ def run_stage(context: StageContext) -> None:
     """Run an RL stage from `context.start` to `context.checkpoint`, or go on where a killed run was.
 
     Raises:
-        CollapseError: training collapsed; the stage has no result, and the message names the checkpoint that is
-            left: the best one measured, or the last.
+        CollapseError: training collapsed; the stage has no result, and the message names the checkpoint that
+            is left: the best one measured, or the last.
     """
     loop = RLLoop(context)
     try:

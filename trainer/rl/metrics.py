@@ -16,8 +16,8 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     """Means over all finished rollouts, also over those left out of training; {} without any.
 
     `cut/share` is of the replies asked to think, `cut/accuracy` of those that were cut; `reward/think`,
-    `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode. What has no
-    replies is left out.
+    `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode. What has
+    no replies is left out.
     """
     replies = [reply for group in groups for reply in zip(group.completions, group.scores, strict=True)]
     if not replies:
@@ -35,7 +35,7 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
         "mode/following": _mean(replies, lambda reply: has_thinking(reply[0]) == reply[0].thinks),
     }
     for name in replies[0][1].parts:
-        metrics[f"reward/{name}"] = _mean(replies, lambda reply, name=name: reply[1].parts[name])
+        metrics[f"reward/{name}"] = sum(scored.parts[name] for _, scored in replies) / len(replies)
     if think:
         metrics["length/thinking"] = _mean(think, lambda reply: reply[0].thinking_tokens)
         metrics["cut/share"] = len(cut) / len(think)

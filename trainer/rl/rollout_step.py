@@ -1,4 +1,4 @@
-"""A step's rollouts: groups in flight, those of earlier steps first, until enough of them are worth training on."""
+"""A step's rollouts: groups in flight, those of earlier steps first, until there are enough to train on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -78,7 +78,7 @@ class RolloutStep:
         while True:
             missing = self._stage.prompts_per_step - len(result.kept) - len(flights) - len(self.pending)
             if missing and (result.rounds == 0 or refills):
-                refills -= result.rounds > 0
+                refills -= int(result.rounds > 0)
                 taken = [flight.prompt.place for flight in [*flights, *self.pending]]
                 flights = [*flights, *self._draw(step, drawn, missing, taken)]
                 drawn += missing
@@ -116,7 +116,7 @@ class RolloutStep:
         scored_at = monotonic()
         finished = self._gather(scored)
         unfinished = self._gather([flight for flight in own if not flight.finished])
-        after = sum(_sampled(group) for group in [*finished, *unfinished])
+        after = sum(map(_sampled, finished)) + sum(map(_sampled, unfinished))
         result.generated += after - before
         result.rollout_seconds += generated - started
         result.reward_seconds += scored_at - generated

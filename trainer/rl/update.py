@@ -1,4 +1,4 @@
-"""A step's optimizer updates: old and reference log-probabilities, losses over micro-batches, clipped steps."""
+"""A step's optimizer updates: old and reference log-probabilities, losses over micro-batches, steps."""
 
 import contextlib
 import math
@@ -37,7 +37,7 @@ class PolicyUpdate:
         self._temperature = temperature
 
     def run(self, minibatches: Sequence[Minibatch]) -> dict[str, float]:
-        """Update the policy; returns `loss`, `gradient/norm` and the statistics of `PolicyStats`, means of steps.
+        """Update the policy; returns means: `loss`, `gradient/norm` and the statistics of `PolicyStats`.
 
         Raises CollapseError, before the weights are touched, when a gradient is not finite.
         """
@@ -61,7 +61,7 @@ class PolicyUpdate:
 
     @torch.no_grad()
     def _score_before(self, minibatches: Sequence[Minibatch]) -> None:
-        """Fill in `old` and `reference`. With one update in all, the old policy is the one that is trained."""
+        """Fill in `old` and `reference`; with one update, the old policy is the one that is trained."""
         several = self._objective.epochs * len(minibatches) > 1
         for minibatch in minibatches:
             for batch in minibatch.micro_batches:
