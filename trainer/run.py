@@ -1,61 +1,186 @@
-"""Run a recipe: stages in order, each from the checkpoint the last one left, resumable at any point."""
+"""Run a recipe: each stage from the checkpoint another one left, resumable at any point."""
 
-import json
+import gc
+import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Qwen3ForCausalLM
+from accelerate import PartialState
 
-from trainer.model import new_model, new_tokenizer, save_checkpoint
+from trainer.checkpoints import local_folder, new_checkpoint
+from trainer.context import StageContext
 from trainer.recipe import Recipe
-from trainer.sft import train_stage
+from trainer.recipe.stages import AnyStage, Fusion
 
-FREE_ON_RESUME = {"threads", "checkpoint_chunks", "validation_chunks", "validation_problems"}
-"""Members of a recipe that do not change what is learnt, so a resumed run may change them."""
+RUNNERS = {
+    "cold_start": "trainer.sft",
+    "reasoning_rl": "trainer.rl",
+    "fusion": "trainer.sft",
+    "general_rl": "trainer.rl",
+    "distill": "trainer.distill",
+}
+"""The module whose `run_stage(context)` runs a kind of stage."""
+INIT = "init"
+"""Folder of a model made from nothing, in the run's folder."""
+FREE_IN_MODEL = {"gradient_checkpointing"}
+"""Members that do not change what is learnt, so that a resumed run may change them."""
+FREE_IN_STAGE = {
+    "checkpoint_every": True,
+    "evaluate_every": True,
+    "micro_batch_tokens": True,
+    "rollouts": {"urls", "kv_cache_gib", "sync_tolerance"},
+}
 
 
-def run_recipe(recipe: Recipe, out: Path) -> Path:
-    """Train every stage of `recipe` into `out` and return the last checkpoint's folder.
+def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
+    """Train the stages of `recipe` into `out` and return the folder of the last one's checkpoint.
 
-    `out` holds `recipe.json`, `init/` (random weights and tokenizer) and for each stage `<name>/checkpoint/`
-    (what transformers and vLLM load) beside its training state. Finished stages are not run again; a killed
-    one goes on from its last training state.
+    `out` holds `recipe.json`, `init/` where the model is made here, and for each stage a folder of its name:
+    `checkpoint/` (what transformers and vLLM load) beside its training state. Finished stages are not run
+    again; a killed one goes on from its last training state. With several processes (`accelerate launch`)
+    every one of them calls this.
+
+    only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        ValueError: `out` holds a run of another recipe.
+        ValueError: `out` holds a run that has learnt something else; or a stage begins with one that is
+            neither finished nor among those to be run.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out / "recipe.json", recipe)
-    torch.set_num_threads(recipe.threads)
-    before = out / "init"
-    if not before.exists():
-        tokenizer = new_tokenizer(recipe.model)
-        save_checkpoint(new_model(recipe.model, tokenizer, recipe.seed), tokenizer, before)
+    processes = PartialState()
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        claim(out, recipe)
+    processes.wait_for_everyone()
+    checkpoint = out
     for stage in recipe.stages:
-        after = out / stage.name / "checkpoint"
-        if after.exists():
-            print(f"{stage.name}: done", file=sys.stderr)
-        else:
-            model = Qwen3ForCausalLM.from_pretrained(before, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(before)
-            train_stage(model, tokenizer, recipe, stage, out / stage.name)
-            save_checkpoint(model, tokenizer, after)
-        before = after
-    return before
+        if only and stage.name not in only:
+            continue
+        checkpoint = _run_stage(recipe, stage, out)
+    if recipe.ablation is not None and not only:
+        from trainer.ablation import run_ablation
+
+        run_ablation(out, recipe)
+    return checkpoint
 
 
-def _claim(path: Path, recipe: Recipe) -> None:
-    wanted = recipe.model_dump(mode="json", exclude=FREE_ON_RESUME)
+def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
+    """Run a stage unless it is finished; returns its checkpoint."""
+    folder = out / stage.name
+    checkpoint = folder / "checkpoint"
+    if _exists(checkpoint):
+        PartialState().print(f"{stage.name}: done", file=sys.stderr)
+        return checkpoint
+    context = StageContext(
+        recipe=recipe,
+        stage=stage,
+        seed=recipe.seed_of(stage),
+        start=start_folder(recipe, stage, out),
+        run=out,
+        folder=folder,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    if not checkpoint.exists():
+        raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
+    # The next stage loads its own model and engine.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return checkpoint
+
+
+def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
+    """The checkpoint folder a stage begins with; made or fetched if it is the recipe's model.
+
+    Raises:
+        ValueError: it is that of a stage which has not been run.
+    """
+    start = recipe.start_of(stage)
+    if start is None:
+        return _first_checkpoint(recipe, out)
+    if start not in {other.name for other in recipe.stages}:
+        return local_folder(Path(start))
+    checkpoint = out / start / "checkpoint"
+    if not checkpoint.exists():
+        raise ValueError(
+            f"stages.{stage.name}.start: stage {start!r} is not finished in {out}; run it first, or begin "
+            "elsewhere with --from CHECKPOINT"
+        )
+    return checkpoint
+
+
+def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
+    if recipe.model.path is not None:
+        return local_folder(recipe.model.path)
+    assert recipe.model.shape is not None
+    folder = out / INIT
+    if not _exists(folder):
+        prompts = [
+            prompt
+            for stage in recipe.stages
+            if isinstance(stage, Fusion)
+            for prompt in stage.mix.system_prompts
+        ]
+        new_checkpoint(recipe.model.shape, recipe.seed, folder, prompts)
+    return folder
+
+
+def _exists(folder: Path) -> bool:
+    """Whether a folder is there, the same on every process: nobody goes on before everyone has looked."""
+    found = folder.exists()
+    PartialState().wait_for_everyone()
+    return found
+
+
+def claim(out: Path, recipe: Recipe) -> None:
+    """Hold `out` for this recipe, in `recipe.json`.
+
+    What no stage has learnt from yet may change, and so may members that do not change what is learnt.
+
+    Raises:
+        ValueError: names the members in which a stage that has begun differs.
+    """
+    path = out / "recipe.json"
     if path.exists():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        different = sorted(key for key in wanted if wanted[key] != held.get(key))
+        held = Recipe.model_validate_json(path.read_text(encoding="utf-8"))
+        before, after = _learnt(held, out), _learnt(recipe, out)
+        different = sorted(key for key in after.keys() | before.keys() if after.get(key) != before.get(key))
         if different:
             raise ValueError(
-                f"{path.parent} holds a run whose {', '.join(different)} differ from this recipe's; "
-                "expected the same recipe to resume it, or another --out"
+                f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same "
+                "values to resume it, or another --out"
             )
-        return
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def _learnt(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """What the run in `out` has learnt from: dotted members of the model and of every stage that has begun."""
+    begun = [stage for stage in recipe.stages if (out / stage.name).exists()]
+    learnt: dict[str, Any] = {}
+    if begun or (out / INIT).exists():
+        learnt["seed"] = recipe.seed
+        learnt["model"] = recipe.model.model_dump(mode="json", exclude=FREE_IN_MODEL)
+    for stage in begun:
+        learnt[f"stages.{stage.name}"] = stage.model_dump(mode="json", exclude=FREE_IN_STAGE) | {
+            "start": recipe.start_of(stage),
+            "seed": recipe.seed_of(stage),
+        }
+    return _flat(learnt)
+
+
+def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in members.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,5 +1,6 @@
 """A whole recipe."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -43,6 +44,41 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _stages_named(self) -> "Recipe":
         names = [stage.name for stage in self.stages]
-        if len(set(names)) != len(names):
-            raise ValueError(f"stages.name: {names!r}; expected each name once")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
+        for index, stage in enumerate(self.stages):
+            _check_start(stage, names[:index], names[index:])
+        if self.ablation and self.ablation.stages is not None:
+            unknown = sorted(set(self.ablation.stages) - set(names))
+            if unknown:
+                raise ValueError(f"ablation.stages: {unknown} are no stages; the stages are {names}")
         return self
+
+    def start_of(self, stage: AnyStage) -> str | None:
+        """What a stage begins with: an earlier stage's name, a checkpoint's path, or None for the model."""
+        if stage.start is not None:
+            return stage.start
+        names = [other.name for other in self.stages]
+        index = names.index(stage.name)
+        return names[index - 1] if index else None
+
+    def seed_of(self, stage: AnyStage) -> int:
+        """The stage's own seed, else the recipe's."""
+        return self.seed if stage.seed is None else stage.seed
+
+
+def _check_start(stage: AnyStage, earlier: list[str], later: list[str]) -> None:
+    start = stage.start
+    if start is None or start in earlier:
+        return
+    field = f"stages.{stage.name}.start: {start!r}"
+    if start == stage.name:
+        raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
+    if start in later:
+        raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")
+    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
+    if "/" not in start and not Path(start).is_dir():
+        raise ValueError(
+            f"{field} is neither an earlier stage nor a folder; name one of {earlier} or give a path"
+        )
