@@ -116,4 +116,3 @@ class RowSource:
             return rng.randint(1, length - 1)
         last_lines = "\n".join((example.thinking or "").splitlines()[-LATE_LINES:]) + "\n"
         return rng.randint(max(1, length - len(self.form.encode(last_lines))), length - 1)
-

@@ -1,7 +1,7 @@
 """Which rows each optimizer step trains on: a function of the step, the same on every process.
 
 Steps come in chunks. A chunk's rows are drawn, sorted by length so that little is padding (or packed into
-sequences), cut into as many batches of like size as the chunk has steps, and the batches come in random order.
+sequences) and cut into as many batches of like size as the chunk has steps, which come in random order.
 """
 
 import math
@@ -43,7 +43,7 @@ class Plan:
     """
 
     def __init__(self, source: RowSource, stage: SFTStage, processes: int = 1) -> None:
-        """Raises ValueError if none of the first rows can be used, saying why; or epochs of an endless source."""
+        """Raises ValueError if none of the first rows can be used, or for epochs of an endless source."""
         self._source, self._stage, self._processes = source, stage, processes
         drawn = [source.at(index) for index in range(SAMPLED_ROWS)]
         rows = [row for row in drawn if isinstance(row, Row)]

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 from accelerate import PartialState
-from accelerate.state import AcceleratorState
 from trl import SFTConfig
 
 from serve.formats import load_format
