@@ -22,7 +22,7 @@ class Source(Section):
     """At most this many problems; thinkmath and reasoning-gym are endless without one."""
     weight: float = Field(default=1.0, gt=0)
     columns: dict[str, str] = {}
-    """Names of the columns `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `id`."""
+    """Names of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject` and `id` there."""
     levels: dict[int, float] | None = None
     """thinkmath: how often each level is drawn; None is evenly."""
     options: dict[str, Any] = {}
