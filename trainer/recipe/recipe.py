@@ -27,6 +27,10 @@ class Ablation(Section):
     limit: int = Field(default=500, gt=0)
     budgets: list[int] = Field(min_length=1)
     """Thinking tokens; thinking off (0) and unlimited thinking are always measured."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Of a reply; None is what the context holds."""
+    mode_problems: int = Field(default=100, gt=0)
+    """Problems asked in every way that thinking is switched."""
     stages: list[str] | None = None
     """None is all."""
 
