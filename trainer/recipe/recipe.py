@@ -1,5 +1,6 @@
 """A whole recipe."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +27,10 @@ class Ablation(Section):
     limit: int = Field(default=500, gt=0)
     budgets: list[int] = Field(min_length=1)
     """Thinking tokens; thinking off (0) and unlimited thinking are always measured."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Of a reply; None is what the context holds."""
+    mode_problems: int = Field(default=100, gt=0)
+    """Problems asked in every way that thinking is switched."""
     stages: list[str] | None = None
     """None is all."""
 
@@ -62,6 +67,25 @@ class Recipe(Section):
         names = [other.name for other in self.stages]
         index = names.index(stage.name)
         return names[index - 1] if index else None
+
+    def begun_with(self, start: str | None, only: Sequence[str] = ()) -> "Recipe":
+        """This recipe with `start` given to the first stage to be run, which is the first of `only`, if any.
+
+        Raises:
+            ValueError: a name of `only` is no stage's.
+        """
+        names = [stage.name for stage in self.stages]
+        unknown = [name for name in only if name not in names]
+        if unknown:
+            raise ValueError(f"--only: {unknown} are no stages; the stages are {names}")
+        if start is None:
+            return self
+        first = next(stage.name for stage in self.stages if not only or stage.name in only)
+        stages = [
+            stage.model_copy(update={"start": start}) if stage.name == first else stage
+            for stage in self.stages
+        ]
+        return Recipe.model_validate(self.model_dump() | {"stages": [stage.model_dump() for stage in stages]})
 
     def seed_of(self, stage: AnyStage) -> int:
         """The stage's own seed, else the recipe's."""
