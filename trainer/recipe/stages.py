@@ -44,8 +44,13 @@ class SFTStage(Stage):
     epochs: float | None = Field(default=None, gt=0)
     """Give either; endless sources need `tokens`."""
     batch_tokens: int = Field(gt=0)
+    """Of an optimizer step over all processes, on average: rows are not split."""
+    micro_batch_tokens: int | None = Field(default=None, gt=0)
+    """Most padded tokens of one forward pass on one process; None is all of the process's share."""
     max_length: int = Field(default=4096, gt=0)
     """Longer rows are left out, and counted."""
+    packing: bool = False
+    """Put short rows together in sequences of up to max_length; False puts rows of like length side by side."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "SFTStage":
