@@ -50,7 +50,7 @@ class SFTStage(Stage):
     max_length: int = Field(default=4096, gt=0)
     """Longer rows are left out, and counted."""
     packing: bool = False
-    """Put short rows together in sequences of up to max_length, instead of rows of like length side by side."""
+    """Put short rows together in sequences of up to max_length; False puts rows of like length side by side."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "SFTStage":
@@ -132,7 +132,7 @@ class OnPolicy(Section):
     steps: int = Field(gt=0)
     prompts_per_step: int = Field(gt=0)
     beta: float = Field(default=1.0, ge=0, le=1)
-    """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, Agarwal et al. 2023)."""
+    """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, arXiv 2306.13649)."""
     temperature: float = Field(default=1.0, gt=0)
 
 

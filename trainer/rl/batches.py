@@ -45,7 +45,7 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class Minibatch:
-    """One optimizer step: this process's micro-batches, and what the loss sums of all processes are divided by."""
+    """One optimizer step: this process's micro-batches, and what all processes' loss sums are divided by."""
 
     micro_batches: list[MicroBatch]
     normaliser: float
@@ -95,9 +95,7 @@ def make_minibatches(
             empty.mask.zero_()
             micro_batches.append(empty)
         trained = torch.tensor([_trained(row, objective) for row in chosen])
-        minibatches.append(
-            Minibatch(micro_batches, normaliser(trained, objective.normalisation, max_tokens))
-        )
+        minibatches.append(Minibatch(micro_batches, normaliser(trained, objective.normalisation, max_tokens)))
     return minibatches
 
 

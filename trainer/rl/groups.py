@@ -1,11 +1,11 @@
 """Groups of rollouts: in flight, and finished with their rewards; as JSON for checkpoints."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from evals.problems import Problem
-from trainer.rewards.types import Completion, Scored
+from trainer.rewards import Completion, Scored
 from trainer.rl.prompts import PromptGroup
 from trainer.rollouts.types import Rollout, RolloutRequest
 
@@ -20,7 +20,7 @@ class Flight:
     @property
     def finished(self) -> bool:
         """Whether every rollout has ended."""
-        return bool(self.rollouts) and all(r.finish_reason != "unfinished" for r in self.rollouts)
+        return bool(self.rollouts) and all(ended(rollout) for rollout in self.rollouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,18 @@ class ScoredGroup:
 
     @property
     def right(self) -> list[bool]:
-        """Which rollouts are right: by the correctness reward where there is one, else a positive total."""
-        return [score.parts.get("correctness", score.total) > 0 for score in self.scores]
+        """Which rollouts have the expected answer."""
+        return [score.parts["correctness"] > 0 for score in self.scores]
+
+
+def ended(rollout: Rollout) -> bool:
+    """Whether nothing is to be added to a rollout."""
+    return rollout.finish_reason != "unfinished"
 
 
 def flight_to_json(flight: Flight) -> dict[str, Any]:
     """JSON values from which `flight_from_json` makes the same group."""
-    return asdict(replace(flight, rollouts=tuple(_without_past(rollout) for rollout in flight.rollouts)))
+    return asdict(flight)
 
 
 def flight_from_json(values: Mapping[str, Any]) -> Flight:
@@ -55,10 +60,6 @@ def flight_from_json(values: Mapping[str, Any]) -> Flight:
     problem["messages"] = tuple(tuple(message) for message in problem["messages"])
     prompt |= {"problem": Problem(**problem), "prompt_ids": tuple(prompt["prompt_ids"])}
     return Flight(PromptGroup(**prompt), tuple(_rollout(rollout) for rollout in values["rollouts"]))
-
-
-def _without_past(rollout: Rollout) -> Rollout:
-    return replace(rollout, request=replace(rollout.request, begun=None))
 
 
 def _rollout(values: Mapping[str, Any]) -> Rollout:

@@ -77,4 +77,3 @@ def group_requests(
         )
         for sample in range(samples)
     ]
-

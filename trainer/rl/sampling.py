@@ -113,9 +113,7 @@ def _choose(
     Draws again from all of them where too few are free.
     """
     weights = weights or [1.0] * len(places)
-    keys = {
-        place: math.log(1 - uniform()) / weight for place, weight in zip(places, weights, strict=True)
-    }
+    keys = {place: math.log(1 - uniform()) / weight for place, weight in zip(places, weights, strict=True)}
     ordered = sorted(keys, key=lambda place: (place in taken, -keys[place]))
     return [ordered[number % len(ordered)] for number in range(count)]
 

@@ -1,4 +1,4 @@
-"""Every random choice of a stage as a function of what it is for, so that resuming needs no generator's state."""
+"""Every random choice as a function of what it is for, so that resuming needs no generator's state."""
 
 import hashlib
 import random

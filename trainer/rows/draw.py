@@ -14,6 +14,10 @@ from trainer.sources import ExampleStream
 
 MOST_TRIES = 10_000
 """Examples looked at for one of a wanted level."""
+SPARE = 10**9
+"""Where in the stream the examples begin that are earlier turns or of a wanted level: no row's own."""
+SPARE_DRAWS = 16
+"""Draws after SPARE from one row's to the next's."""
 LATE_LINES = 2
 """How many of a trace's last lines late cuts fall into."""
 
@@ -58,7 +62,7 @@ class RowSource:
         stream = self.thinking if thinks and self.thinking is not None else self.examples
         example = stream.at(index)
         if not thinks and mix.no_think_levels is not None:
-            example = self._of_level(rng, example, mix.no_think_levels)
+            example = self._of_level(rng, index, mix.no_think_levels)
         if example.response is None or (thinks and example.thinking is None):
             return "without a worked reply"
         conversation = draw_conversation(
@@ -69,7 +73,7 @@ class RowSource:
             mix.in_system,
             mix.multi_turn,
             mix.system_prompts,
-            self.examples.at(_any_index(rng, self.examples)),
+            self._spare(index, 0) if mix.multi_turn else None,
         )
         if not thinks:
             return self.writer.no_think_row(conversation, example)
@@ -80,22 +84,25 @@ class RowSource:
             self.writer.add_no_think(row, conversation, example)
         return row
 
-    def _of_level(self, rng: random.Random, example: Example, levels: dict[int, float]) -> Example:
+    def _of_level(self, rng: random.Random, index: int, levels: dict[int, float]) -> Example:
         """An example whose level is drawn by weight, of those the sources give: by rejection.
 
         Raises ValueError if the sources have none of these levels.
         """
         most = max(levels.values())
-        for _ in range(MOST_TRIES):
+        for attempt in range(1, MOST_TRIES):
+            example = self._spare(index, attempt)
             level = example.problem.level
-            weight = levels.get(int(level), 0.0) if isinstance(level, int) else 0.0
+            weight = levels.get(level, 0.0) if isinstance(level, int) else 0.0
             if rng.random() * most < weight:
                 return example
-            example = self.examples.at(_any_index(rng, self.examples))
         raise ValueError(
             f"mix.no_think_levels: {levels!r} is wrong because {MOST_TRIES} examples of the data had none of "
             "these levels; give levels that it has"
         )
+
+    def _spare(self, index: int, attempt: int) -> Example:
+        return self.examples.at(SPARE + index * SPARE_DRAWS + attempt)
 
     def _add_cut(self, rng: random.Random, row: Row, example: Example, mix: RowMix) -> None:
         begin, end = self.writer.thinking_span(row)
@@ -109,7 +116,3 @@ class RowSource:
             return rng.randint(1, length - 1)
         last_lines = "\n".join((example.thinking or "").splitlines()[-LATE_LINES:]) + "\n"
         return rng.randint(max(1, length - len(self.form.encode(last_lines))), length - 1)
-
-
-def _any_index(rng: random.Random, stream: ExampleStream) -> int:
-    return rng.randrange(stream.size if stream.size is not None else 2**31)

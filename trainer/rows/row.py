@@ -39,12 +39,12 @@ class Row:
     def add_branch(
         self, fork: int, given: Sequence[int], reply: Sequence[int], weights: Sequence[float], kind: str
     ) -> None:
-        """Fork off after `fork` tokens of the trunk: `given` tokens without loss, then `reply` with its weights.
+        """Fork off after `fork` tokens of the trunk: `given` tokens without loss, then a weighted `reply`.
 
         Raises ValueError if nothing is given: the reply's first token could not be trained.
         """
         if not given:
-            raise ValueError("given: [] is wrong because a branch's first token carries no loss; fork earlier")
+            raise ValueError("given: [] is wrong because a branch's first token has no loss; fork earlier")
         self.branches.append(Branch(len(self.ids), fork, len(given), kind))
         self.ids.extend([*given, *reply])
         self.weights.extend([*[0.0] * len(given), *weights])
