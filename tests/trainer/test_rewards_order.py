@@ -147,7 +147,7 @@ def test_weights_of_several_terms_add_up() -> None:
 
 
 def test_a_penalty_counts_from_its_other_end() -> None:
-    """A negative weight prefers long replies: a right one gets at least -0.5 of it, a wrong one at most 0.5."""
+    """A negative weight prefers long replies: right ones get at least -w / 2, wrong ones at most w / 2."""
     build_rewards([RewardTerm(name="correctness"), RewardTerm(name="length", weight=-1.0)])
     with pytest.raises(ValueError, match=r"at least 1\.1"):
         build_rewards([RewardTerm(name="correctness"), RewardTerm(name="length", weight=-1.1)])
