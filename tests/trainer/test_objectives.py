@@ -1,8 +1,8 @@
 """The policy loss and its parts against numbers worked out by hand.
 
 Two rollouts. The first has advantage 1 and ratios 3/2 and 1/2; the second advantage -1 and ratios 3/2, 1/2
-and 1. With both bounds at 0.2 the surrogates min(r A, clip(r) A) are 1.2 and 0.5, sum 1.7, and -1.5, -0.8 and -1,
-sum -3.3. Padding holds values that would be noticed.
+and 1. With both bounds at 0.2 the surrogates min(r A, clip(r) A) are 1.2 and 0.5, sum 1.7, and -1.5, -0.8
+and -1, sum -3.3. Padding holds values that would be noticed.
 """
 
 import math
