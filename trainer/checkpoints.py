@@ -38,7 +38,7 @@ REPEATS = 100
 
 
 def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, tied embeddings) and the tokenizer of `new_tokenizer`."""
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer learnt for it."""
     tokenizer = new_tokenizer(shape, texts)
     config = new_config(shape, tokenizer)
     with torch.random.fork_rng():

@@ -50,7 +50,7 @@ class SFTStage(Stage):
     max_length: int = Field(default=4096, gt=0)
     """Longer rows are left out, and counted."""
     packing: bool = False
-    """Put short rows together in sequences of up to max_length; False puts rows of like length side by side."""
+    """Put short rows together in sequences of up to max_length; False puts like lengths side by side."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "SFTStage":

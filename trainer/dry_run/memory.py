@@ -25,8 +25,9 @@ class Memory:
     """Bytes on one process, without what libraries and allocators keep for themselves.
 
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
-    and one layer. logits: next-token scores of RL's micro-batch and what its loss makes of them; SFT makes them
-    in tiles. others: the reference model or the teacher. engine: the weights of the engine in this process.
+    and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
+    tokens were trained; SFT makes them in tiles. others: the reference model or the teacher. engine: the
+    weights of the engine in this process.
     """
 
     weights: int
@@ -73,7 +74,7 @@ def stage_memory(
         memory["logits"] = tokens * config.vocab_size * (2 * itemsize + 12)
         memory["others"] = 0 if teacher is None else count_parameters(teacher) * itemsize
     elif not isinstance(stage, SFTStage):
-        # The scores and their gradient, and three float32 tables: at temperature, their exponential, a gradient.
+        # The scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient.
         memory["logits"] = tokens * config.vocab_size * (2 * itemsize + 12)
         memory["others"] = plain * itemsize if stage.objective.kl.coefficient else 0
     rollouts = rollouts_of(stage)
@@ -111,7 +112,7 @@ def count_parameters(config: PretrainedConfig) -> int:
 
 
 def optimizer_bytes(model: nn.Module, stage: AnyStage) -> int:
-    """Of the optimizer's state: two moments and a counter for each of AdamW's tensors, one moment of Muon's."""
+    """Of its state: two moments and a counter for each of AdamW's tensors, one moment for each of Muon's."""
     optimizer = build_optimizer(model, stage.optimizer)
     muon = optimizer.muon.param_groups if isinstance(optimizer, MuonWithAdamW) else []
     adamw = optimizer.adamw.param_groups if isinstance(optimizer, MuonWithAdamW) else optimizer.param_groups
