@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from transformers import AutoConfig, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, PretrainedConfig
 
 from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
-from trainer.dry_run.memory import Memory, count_parameters, kv_bytes_per_token, rollouts_of, stage_memory
+from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage
 from trainer.rewards import build_rewards
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 class StageFindings:
     """What is known of a stage before it runs; None where it could not be found out.
 
-    status: `to run`, `begun` or `finished` in the run's folder. size: examples in its data, None when endless.
+    status: `to run`, `begun` or `finished` in the run's folder. size: examples in its data, None if endless.
     prompt_tokens: of a prompt, mean over the first examples. steps: optimizer steps. tokens: trained by SFT;
     sampled at most by RL. kv_tokens: what the engine's cache holds.
     """
@@ -56,7 +56,7 @@ class Findings:
     out: Path
     mistakes: list[str] = field(default_factory=list)
     config: PretrainedConfig | None = None
-    parameters: int | None = None
+    memory: ModelMemory | None = None
     form: ThinkingFormat | None = None
     stages: list[StageFindings] = field(default_factory=list)
 
@@ -76,7 +76,7 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
     changed = differences(out, recipe)
     if changed:
         found.mistakes.append(
-            f"--out: {out} holds a run whose {', '.join(changed)} differ; give the same values or another --out"
+            f"--out: {out} holds a run whose {', '.join(changed)} differ; give the same values, or another"
         )
     _look_at_model(found)
     for tracker in recipe.logging.trackers:
@@ -89,8 +89,8 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
         found.stages.append(stage_found)
         if found.form is not None:
             _look_at_data(found, stage_found, found.form)
-        if found.config is not None:
-            _look_at_needs(found, stage_found, found.config)
+        if found.config is not None and found.memory is not None:
+            _look_at_needs(found, stage_found, found.config, found.memory)
     return found
 
 
@@ -114,7 +114,7 @@ def _look_at_model(found: Findings) -> None:
             found.config.vocab_size = max(found.config.vocab_size, len(found.form.tokenizer))
     if found.config is not None:
         config = found.config
-        found.parameters = found.attempt("model", lambda: count_parameters(config))
+        found.memory = found.attempt("model", lambda: ModelMemory(config, model))
 
 
 def _format(recipe: Recipe) -> ThinkingFormat:
@@ -139,8 +139,8 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
         checkpoint = found.out / start / "checkpoint"
         if not checkpoint.exists():
             found.mistakes.append(
-                f"stages.{stage.name}.start: stage {start!r} is not finished in {found.out}; run it first, or "
-                "begin elsewhere with --from CHECKPOINT"
+                f"stages.{stage.name}.start: stage {start!r} is not finished in {found.out}; run it first, "
+                "or begin elsewhere with --from CHECKPOINT"
             )
     return StageFindings(stage, start or "the model", status)
 
@@ -153,7 +153,7 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
     if examples is None:
         return
     stage.opened, stage.size = True, examples.size
-    stage.prompt_tokens = found.attempt(path, lambda: _prompt_tokens(examples, form.tokenizer))
+    stage.prompt_tokens = found.attempt(path, lambda: _prompt_tokens(examples, form))
     if isinstance(settings, ColdStart | Fusion):
         found.attempt(
             "stages", lambda: _look_at_rows(stage, settings, RowSource(settings, seed, form, examples))
@@ -168,9 +168,9 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
         stage.tokens = stage.steps * settings.on_policy.prompts_per_step * settings.rollouts.max_tokens
 
 
-def _prompt_tokens(examples: ExampleStream, tokenizer: PreTrainedTokenizerBase) -> float:
+def _prompt_tokens(examples: ExampleStream, form: ThinkingFormat) -> float:
     count = min(SAMPLE, examples.size or SAMPLE)
-    prompts = [prompt_ids(tokenizer, plain_conversation(examples.at(index))) for index in range(count)]
+    prompts = [prompt_ids(form, plain_conversation(examples.at(index))) for index in range(count)]
     return sum(map(len, prompts)) / count
 
 
@@ -186,14 +186,16 @@ def _look_at_rows(stage: StageFindings, settings: ColdStart | Fusion, rows: RowS
     stage.tokens = plan.steps * settings.batch_tokens
 
 
-def _look_at_needs(found: Findings, stage: StageFindings, config: PretrainedConfig) -> None:
-    settings, model = stage.stage, found.recipe.model
+def _look_at_needs(
+    found: Findings, stage: StageFindings, config: PretrainedConfig, memory: ModelMemory
+) -> None:
+    settings = stage.stage
     path = f"stages.{settings.name}"
     teacher = None
     if isinstance(settings, Distill):
         place = settings.teacher
         teacher = found.attempt(f"{path}.teacher", lambda: AutoConfig.from_pretrained(place))
-    stage.memory = found.attempt(path, lambda: stage_memory(config, model, settings, teacher))
+    stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
     rollouts = rollouts_of(settings)
     if rollouts is None:
         return
@@ -201,8 +203,8 @@ def _look_at_needs(found: Findings, stage: StageFindings, config: PretrainedConf
     longest = rollouts.max_tokens + round(stage.prompt_tokens or 0)
     if longest > context:
         found.mistakes.append(
-            f"{path}.rollouts.max_tokens: {rollouts.max_tokens} and a prompt are more than the model's context "
-            f"of {context} tokens; give less"
+            f"{path}.rollouts.max_tokens: {rollouts.max_tokens} and a prompt are more than the model's "
+            f"context of {context} tokens; give less"
         )
     if rollouts.answer_tokens >= rollouts.max_tokens:
         found.mistakes.append(

@@ -1,6 +1,6 @@
 """How much memory a stage needs on each process, from the model's configuration alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,7 +13,7 @@ from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
 from trainer.recipe.model import Model
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import AnyStage, Distill, Fusion, SFTStage
+from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage, SFTStage
 
 PROBE_TOKENS = 64
 """Tokens that activations are counted for; they grow in proportion."""
@@ -54,34 +54,46 @@ def meta_model(config: PretrainedConfig, model: Model) -> PreTrainedModel:
         return made if model.lora is None else add_lora(made, model.lora)
 
 
-def stage_memory(
-    config: PretrainedConfig, model: Model, stage: AnyStage, teacher: PretrainedConfig | None = None
-) -> Memory:
-    """The memory that a stage needs. teacher: the configuration of a distill stage's teacher."""
-    made = meta_model(config, model)
-    trained = [weights for weights in made.parameters() if weights.requires_grad]
-    itemsize = getattr(torch, model.dtype).itemsize
-    tokens = micro_batch_tokens(stage)
-    plain = made.num_parameters() if model.lora is None else made.get_base_model().num_parameters()
-    memory = {
-        "weights": count_bytes(list(made.parameters())),
-        "gradients": count_bytes(trained),
-        "optimizer": optimizer_bytes(made, stage),
-        "activations": round(activation_bytes(made, model.gradient_checkpointing) * tokens),
-    }
-    if isinstance(stage, Distill):
-        # Student's and teacher's scores, and their difference.
-        memory["logits"] = tokens * config.vocab_size * (2 * itemsize + 12)
-        memory["others"] = 0 if teacher is None else count_parameters(teacher) * itemsize
-    elif not isinstance(stage, SFTStage):
-        # The scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient.
-        memory["logits"] = tokens * config.vocab_size * (2 * itemsize + 12)
-        memory["others"] = plain * itemsize if stage.objective.kl.coefficient else 0
-    rollouts = rollouts_of(stage)
-    if rollouts is not None and rollouts.backend == "engine":
-        memory["engine"] = plain * getattr(torch, rollouts.dtype).itemsize
-        memory["kv_cache"] = round(rollouts.kv_cache_gib * 2**30)
-    return Memory(**memory)
+class ModelMemory:
+    """What stages of one model need; the model is made once, on the meta device."""
+
+    def __init__(self, config: PretrainedConfig, model: Model) -> None:
+        self._config, self._settings = config, model
+        self.model = meta_model(config, model)
+        plain = self.model if model.lora is None else self.model.get_base_model()
+        self.parameters: int = plain.num_parameters() - (
+            0 if model.lora is None else _adapter_parameters(self.model)
+        )
+        self._activations = activation_bytes(self.model, model.gradient_checkpointing)
+
+    def of(self, stage: AnyStage, teacher: PretrainedConfig | None = None) -> Memory:
+        """The memory that a stage needs. teacher: the configuration of a distill stage's teacher."""
+        itemsize = getattr(torch, self._settings.dtype).itemsize
+        tokens = micro_batch_tokens(stage)
+        # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
+        # distillation makes as many.
+        logits = 0 if isinstance(stage, SFTStage) else tokens * self._config.vocab_size * (2 * itemsize + 12)
+        others = 0
+        if isinstance(stage, Distill) and teacher is not None:
+            others = count_parameters(teacher) * itemsize
+        elif isinstance(stage, RLStage) and stage.objective.kl.coefficient:
+            others = self.parameters * itemsize
+        rollouts = rollouts_of(stage)
+        engine = rollouts if rollouts is not None and rollouts.backend == "engine" else None
+        return Memory(
+            weights=count_bytes(self.model.parameters()),
+            gradients=count_bytes(weights for weights in self.model.parameters() if weights.requires_grad),
+            optimizer=optimizer_bytes(self.model, stage),
+            activations=round(self._activations * tokens),
+            logits=logits,
+            others=others,
+            engine=self.parameters * getattr(torch, engine.dtype).itemsize if engine else 0,
+            kv_cache=round(engine.kv_cache_gib * 2**30) if engine else 0,
+        )
+
+
+def _adapter_parameters(model: PreTrainedModel) -> int:
+    return sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" in name)
 
 
 def rollouts_of(stage: AnyStage) -> Rollouts | None:
@@ -100,7 +112,7 @@ def micro_batch_tokens(stage: AnyStage) -> int:
     return max(stage.micro_batch_tokens, stage.rollouts.max_tokens)
 
 
-def count_bytes(tensors: list[Tensor]) -> int:
+def count_bytes(tensors: Iterable[Tensor]) -> int:
     """Of the tensors' elements."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from trainer.dry_run.checks import Findings, StageFindings
+from trainer.dry_run.checks import SAMPLE, Findings, StageFindings
 from trainer.dry_run.memory import Memory
 
 WIDTH = 100
@@ -23,13 +23,14 @@ def show(found: Findings) -> str:
 def _model(found: Findings) -> str:
     lines = [f"run       {found.out}"]
     config, form = found.config, found.form
-    if config is not None and found.parameters is not None:
+    if config is not None and found.memory is not None:
         settings = found.recipe.model
+        millions = found.memory.parameters / 1e6
         trained = "all weights" if settings.lora is None else f"LoRA of rank {settings.lora.rank}"
         lines.append(
             f"model     {settings.path or 'from nothing'}: {config.model_type}, "
-            f"{found.parameters / 1e6:,.2f} million parameters, context {config.max_position_embeddings:,} "
-            f"tokens; {trained} in {settings.dtype}"
+            f"{millions:,.2f} million parameters, context {config.max_position_embeddings:,} tokens; "
+            f"{trained} in {settings.dtype}"
         )
     if form is not None:
         added = "added tags" if found.recipe.model.thinking else "tags"
@@ -65,7 +66,7 @@ def _data(stage: StageFindings) -> str:
         parts.append(f"a prompt {stage.prompt_tokens:,.0f} tokens")
     if stage.row_tokens is not None:
         parts.append(f"a row {stage.row_tokens:,.0f}")
-    parts += [f"{count} of the first {64} left out: {reason}" for reason, count in stage.left_out.items()]
+    parts += [f"{count} of the first {SAMPLE} left out: {reason}" for reason, count in stage.left_out.items()]
     return ", ".join(parts)
 
 
