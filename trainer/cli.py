@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.commands import run
+from trainer.commands import ablation, run
 
-_COMMANDS = (run,)
+_COMMANDS = (run, ablation)
 _EXAMPLE = """example:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
 """

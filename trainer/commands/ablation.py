@@ -17,14 +17,14 @@ _EXAMPLE = """examples:
 """
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Declare the command."""
     parser = commands.add_parser(
         "ablation",
         help="accuracy of every stage in each mode and at each budget",
         description="Serve each checkpoint, sweep budgets over the same problems, cut every trace at half of "
-        "its own length, and ask in every way that thinking is switched. Writes ablation.json, ablation.md and "
-        "ablation.png. The same command again goes on where it was stopped.",
+        "its own length, and ask in every way that thinking is switched. Writes ablation.json, ablation.md "
+        "and a picture. The same command again goes on where it was stopped.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
