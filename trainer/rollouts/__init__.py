@@ -2,16 +2,23 @@
 
 from pathlib import Path
 
-import torch
-
 from trainer.recipe.rl import Rollouts
 from trainer.rollouts.types import RolloutBackend
 
 
 def open_backend(settings: Rollouts, checkpoint: Path, seed: int) -> RolloutBackend:
     """The backend a recipe names, with the checkpoint's weights as version 0."""
+    # Each brings libraries that the others do without.
+    if settings.backend == "engine":
+        from trainer.rollouts.engine import EngineBackend
+
+        return EngineBackend(
+            checkpoint,
+            dtype=settings.dtype,
+            kv_cache_gib=settings.kv_cache_gib,
+            tolerance=settings.sync_tolerance,
+            seed=seed,
+        )
     from trainer.rollouts.transformers_backend import TransformersBackend
 
-    return TransformersBackend(
-        checkpoint, dtype=getattr(torch, settings.dtype), tolerance=settings.sync_tolerance
-    )
+    return TransformersBackend(checkpoint, dtype=settings.dtype, tolerance=settings.sync_tolerance)

@@ -15,7 +15,7 @@ from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
 from trainer.rollouts.cut import Reply
-from trainer.rollouts.probe import Probed, probe_ids, verify
+from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
@@ -171,13 +171,18 @@ class EngineBackend:
         from vllm.sampling_params import SamplingParams
 
         greedy = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
-        # First the token after it, from the prefix cache: a request for the prompt's would write to that.
-        (ended,) = self._run(SamplingParams(**greedy, logprobs=0))
+        # First what follows it, from the prefix cache: a request for the prompt's would write to that.
+        (ended,) = self._run(SamplingParams(**greedy, logprobs=FOLLOWING))
         (told,) = self._run(SamplingParams(**greedy, prompt_logprobs=0))
         return Probed(
             told.new_prompt_logprobs_tensors.logprobs[:, 0].tolist(),
-            ended.new_token_ids[0],
-            float(ended.new_logprobs.logprobs[0, 0]),
+            dict(
+                zip(
+                    ended.new_logprobs.logprob_token_ids[0].tolist(),
+                    ended.new_logprobs.logprobs[0].tolist(),
+                    strict=True,
+                )
+            ),
         )
 
     def _run(self, params: Any) -> list[Any]:
