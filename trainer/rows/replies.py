@@ -58,7 +58,7 @@ class ReplyWriter:
         return begin, row.ids.index(self.form.close_id, row.prompt)
 
     def add_cut(self, row: Row, example: Example, cut: int) -> None:
-        """Branch off a think row after `cut` thinking tokens: the early-stop text, without loss; the response."""
+        """Branch off after `cut` thinking tokens of a think row: the early-stop text without loss, the response."""
         fork = self.thinking_span(row)[0] + cut
         row.add_branch(fork, self.form.stop_ids, *self._response(example), kind="cut")
 
