@@ -8,7 +8,6 @@ that answers is started at once: it is wanted unless the next token closes the t
 
 import asyncio
 import copy
-import random
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from serve.ahead import Ahead
 from serve.deltas import Delta, delta_of, split, text_of
 from serve.interrupts import Interrupted, Partial
 from serve.parameters import has_stops, with_barred, with_earlier_penalties
+from serve.segments import continued_seed
 from serve.trace import Action, ThinkingTracker
 
 if TYPE_CHECKING:
@@ -307,7 +307,7 @@ class LimitedChoice:
                 params.prompt_logprobs = None  # told with the first token
             params = with_earlier_penalties(params, reply)
             if params.seed is not None:
-                params.seed = random.Random(f"{self.params.seed}/{number}").getrandbits(63)
+                params.seed = continued_seed(self.params.seed, len(reply))
             if tracker.spent:
                 params = with_barred(params, form.open_id)
             if not in_block:

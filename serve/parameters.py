@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from vllm.sampling_params import SamplingParams
 
-BARRED = -100.0
-"""Logit bias of a token that may not be written."""
+from serve.segments import BARRED
 
 
 def with_earlier_penalties(params: SamplingParams, reply: Sequence[int]) -> SamplingParams:

@@ -1,4 +1,4 @@
-"""Checkpoint folders that transformers and vLLM load: begun from nothing, loaded for training, saved whole."""
+"""Checkpoint folders, which transformers and vLLM load: made from nothing, loaded to train, saved whole."""
 
 import itertools
 import json
@@ -11,6 +11,7 @@ import torch
 from accelerate import PartialState
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
+from tokenizers import AddedToken
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -22,10 +23,12 @@ from transformers import (
 )
 
 from evals.problems import thinkmath
-from serve.formats import CLOSE, FORMAT_FILE, STOP_SENTENCE, find_format
-from trainer.recipe.model import Model, ModelShape
-from trainer.tokenizer import build_tokenizer
+from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
+from trainer.recipe.model import Model, ModelShape, Thinking
+from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+"""What Qwen3's chat template writes around a turn."""
 CORPUS_PROBLEMS = 2000
 """thinkmath problems that a tokenizer is learnt from."""
 HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
@@ -63,6 +66,56 @@ def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[s
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
     save_checkpoint(model, tokenizer, folder)
+
+
+def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
+    """The tokenizer of a checkpoint, given thinking: its tags are tokens and its template writes them.
+
+    Raises:
+        ValueError: the template is Qwen3's and the model has no tokens for its turns.
+    """
+    tokenizer = load_tokenizer(path)
+    tags = [thinking.open, thinking.close]
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    if thinking.template is not None:
+        tokenizer.chat_template = thinking.template.read_text(encoding="utf-8")
+    else:
+        missing = [token for token in (TURN_START, TURN_END) if token not in tokenizer.get_vocab()]
+        if missing:
+            raise ValueError(
+                f"model.thinking.template: Qwen3's template needs the tokens {missing}, which {str(path)!r} "
+                "lacks; give a template in this model's own words"
+            )
+        template = CHAT_TEMPLATE.read_text(encoding="utf-8")
+        tokenizer.chat_template = template.replace(OPEN, thinking.open).replace(CLOSE, thinking.close)
+        tokenizer.eos_token = TURN_END
+    form = load_format(tokenizer, open=thinking.open, close=thinking.close, stop_text=thinking.stop_text)
+    return tokenizer, form
+
+
+def add_thinking(path: Path, thinking: Thinking, folder: Path) -> None:
+    """Write the checkpoint at `path` with thinking added, as `thinking_tokenizer` says.
+
+    A tag's embedding is the mean of those of the tokens it was spelt with, so that training begins near what
+    the text meant to the model.
+    """
+    plain = load_tokenizer(path)
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (thinking.open, thinking.close)}
+    tokenizer, form = thinking_tokenizer(path, thinking)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    tables = {id(table): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for table in tables.values():
+            for tag, ids in spelt.items():
+                table.weight[tokenizer.convert_tokens_to_ids(tag)] = table.weight[ids].mean(0)
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [known] if known is not None else []
+    model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *ends]))
+    model.config.eos_token_id = tokenizer.eos_token_id
+    _save(model, tokenizer, folder, model.state_dict(), form)
 
 
 def local_folder(path: Path) -> Path:
@@ -131,18 +184,33 @@ def save_checkpoint(
     model: as `load_model` gave it, unwrapped from accelerate. weights: its whole state dict, where its own
     parameters are sharded over processes.
     """
-    state = PartialState()
-    if state.is_main_process:
+    source = Path(tokenizer.name_or_path) if tokenizer.name_or_path else None
+    form = find_format(tokenizer, source)
+    _save(model, tokenizer, folder, model.state_dict() if weights is None else weights, form)
+
+
+def _save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: Mapping[str, torch.Tensor],
+    form: ThinkingFormat | None,
+) -> None:
+    processes = PartialState()
+    if processes.is_main_process:
         partial = folder.with_name(f"{folder.name}.partial")
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        plain, merged = merged_weights(model, model.state_dict() if weights is None else weights)
+        plain, merged = merged_weights(model, weights)
         plain.save_pretrained(partial, state_dict=merged)
         tokenizer.save_pretrained(partial)
-        _save_format(tokenizer, partial)
+        if form is not None:
+            members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
+            text = json.dumps(members, indent=2) + "\n"
+            (partial / FORMAT_FILE).write_text(text, encoding="utf-8")
         partial.rename(folder)
-    state.wait_for_everyone()
+    processes.wait_for_everyone()
 
 
 def merged_weights(
@@ -167,12 +235,3 @@ def merged_weights(
             tensor = (tensor.float() + change).to(tensor.dtype)
         merged[plain_name] = tensor
     return model.get_base_model(), merged
-
-
-def _save_format(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write the thinking format that the tokenizer's own folder or its template has, if any."""
-    source = Path(tokenizer.name_or_path) if tokenizer.name_or_path else None
-    form = find_format(tokenizer, source)
-    if form is not None:
-        members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
-        (folder / FORMAT_FILE).write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")

@@ -2,6 +2,8 @@
 
 import gc
 import importlib
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from trainer.checkpoints import local_folder, new_checkpoint
+from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
@@ -24,15 +26,21 @@ RUNNERS = {
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"
-"""Folder of a model made from nothing, in the run's folder."""
-FREE_IN_MODEL = {"gradient_checkpointing"}
+"""Folder, in the run's, of a model made from nothing or given thinking."""
+FREE_IN_MODEL = ("gradient_checkpointing",)
 """Members that do not change what is learnt, so that a resumed run may change them."""
-FREE_IN_STAGE = {
-    "checkpoint_every": True,
-    "evaluate_every": True,
-    "micro_batch_tokens": True,
-    "rollouts": {"urls", "kv_cache_gib", "sync_tolerance"},
-}
+FREE_IN_STAGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "micro_batch_tokens",
+    "rollouts.urls",
+    "rollouts.kv_cache_gib",
+    "rollouts.sync_tolerance",
+)
+
+
+class RunError(ValueError):
+    """A run cannot begin or go on as it is asked."""
 
 
 def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
@@ -46,8 +54,7 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        ValueError: `out` holds a run that has learnt something else; or a stage begins with one that is
-            neither finished nor among those to be run.
+        RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
     """
     processes = PartialState()
     if recipe.threads is not None:
@@ -98,16 +105,16 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     """The checkpoint folder a stage begins with; made or fetched if it is the recipe's model.
 
     Raises:
-        ValueError: it is that of a stage which has not been run.
+        RunError: it is that of a stage which has not been run, or cannot be had.
     """
     start = recipe.start_of(stage)
     if start is None:
         return _first_checkpoint(recipe, out)
     if start not in {other.name for other in recipe.stages}:
-        return local_folder(Path(start))
+        return _local_folder(Path(start), f"stages.{stage.name}.start")
     checkpoint = out / start / "checkpoint"
     if not checkpoint.exists():
-        raise ValueError(
+        raise RunError(
             f"stages.{stage.name}.start: stage {start!r} is not finished in {out}; run it first, or begin "
             "elsewhere with --from CHECKPOINT"
         )
@@ -115,19 +122,30 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
 
 
 def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
-    if recipe.model.path is not None:
-        return local_folder(recipe.model.path)
-    assert recipe.model.shape is not None
+    model = recipe.model
     folder = out / INIT
-    if not _exists(folder):
+    if model.path is not None:
+        path = _local_folder(model.path, "model.path")
+        if model.thinking is None:
+            return path
+        if not _exists(folder):
+            add_thinking(path, model.thinking, folder)
+    elif model.shape is not None and not _exists(folder):
         prompts = [
             prompt
             for stage in recipe.stages
             if isinstance(stage, Fusion)
             for prompt in stage.mix.system_prompts
         ]
-        new_checkpoint(recipe.model.shape, recipe.seed, folder, prompts)
+        new_checkpoint(model.shape, recipe.seed, folder, prompts)
     return folder
+
+
+def _local_folder(path: Path, field: str) -> Path:
+    try:
+        return local_folder(path)
+    except ValueError as error:
+        raise RunError(f"{field}: {error}") from error
 
 
 def _exists(folder: Path) -> bool:
@@ -143,36 +161,34 @@ def claim(out: Path, recipe: Recipe) -> None:
     What no stage has learnt from yet may change, and so may members that do not change what is learnt.
 
     Raises:
-        ValueError: names the members in which a stage that has begun differs.
+        RunError: names the members in which a stage that has begun differs.
     """
     path = out / "recipe.json"
+    members = recipe.model_dump(mode="json")
+    for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
+        resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
     if path.exists():
-        held = Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-        before, after = _learnt(held, out), _learnt(recipe, out)
-        different = sorted(key for key in after.keys() | before.keys() if after.get(key) != before.get(key))
+        before, after = _learnt(json.loads(path.read_text("utf-8")), out), _learnt(members, out)
+        different = sorted(key for key in after.keys() & before.keys() if after[key] != before[key])
+        different += sorted(after.keys() ^ before.keys())
         if different:
-            raise ValueError(
+            raise RunError(
                 f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same "
                 "values to resume it, or another --out"
             )
     partial = path.with_suffix(".partial")
-    partial.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def _learnt(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """What the run in `out` has learnt from: dotted members of the model and of every stage that has begun."""
-    begun = [stage for stage in recipe.stages if (out / stage.name).exists()]
-    learnt: dict[str, Any] = {}
+def _learnt(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What the run in `out` has learnt from: members of the model and of every stage that has begun."""
+    begun = [stage for stage in recipe["stages"] if (out / stage["name"]).exists()]
+    members = {f"stages.{stage['name']}": stage for stage in begun}
     if begun or (out / INIT).exists():
-        learnt["seed"] = recipe.seed
-        learnt["model"] = recipe.model.model_dump(mode="json", exclude=FREE_IN_MODEL)
-    for stage in begun:
-        learnt[f"stages.{stage.name}"] = stage.model_dump(mode="json", exclude=FREE_IN_STAGE) | {
-            "start": recipe.start_of(stage),
-            "seed": recipe.seed_of(stage),
-        }
-    return _flat(learnt)
+        members |= {"seed": recipe["seed"], "model": recipe["model"]}
+    free = re.compile(rf"model\.({'|'.join(FREE_IN_MODEL)})|stages\.\w+\.({'|'.join(FREE_IN_STAGE)})")
+    return {key: value for key, value in _flat(members).items() if not free.fullmatch(key)}
 
 
 def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:

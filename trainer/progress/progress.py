@@ -1,20 +1,20 @@
 """A stage's progress: what it logs goes to a file, to trackers, and as a line a while to the terminal."""
 
+import secrets
 import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from accelerate import PartialState
 
+from trainer.context import StageContext
 from trainer.progress.plots import plot_metrics
-from trainer.progress.records import Records
-from trainer.progress.trackers import open_trackers
-
-if TYPE_CHECKING:
-    from trainer.context import StageContext
+from trainer.progress.records import Records, read_records
+from trainer.progress.trackers import RunName, check_trackers, open_trackers, send
 
 LINE_EVERY = 2.0
 """Seconds between lines on the terminal."""
@@ -30,7 +30,7 @@ class Progress:
     saved: a resumed run then finds every record up to the checkpoint.
     """
 
-    def __init__(self, context: "StageContext", total_steps: int, resume_step: int = 0) -> None:
+    def __init__(self, context: StageContext, total_steps: int, resume_step: int = 0) -> None:
         """Continue the stage's files after `resume_step`; what was written after it is dropped.
 
         Raises:
@@ -42,16 +42,18 @@ class Progress:
         logging = context.recipe.logging
         self._name, self._folder, self._total = context.stage.name, context.folder, total_steps
         self._shown_traces = logging.traces
-        self._trackers = open_trackers(
-            logging,
-            context.folder,
-            f"{context.run.name}/{context.stage.name}",
-            context.stage.model_dump(mode="json"),
-            resume_step,
-        )
+        check_trackers(logging.trackers)
         self._metrics = Records(context.folder / "metrics.jsonl", resume_step)
         self._traces = Records(context.folder / "traces.jsonl", resume_step)
-        self._tokens = self._metrics.kept[-1]["tokens"] if self._metrics.kept else 0
+        kept = read_records(self._metrics.path)
+        run = RunName(
+            project=logging.project,
+            name=f"{context.run.name}-{context.stage.name}-{_run_id(context.folder / 'run_id')}",
+            folder=context.folder,
+            config=context.stage.model_dump(mode="json"),
+        )
+        self._trackers = open_trackers(logging, run, kept)
+        self._tokens = kept[-1]["tokens"] if kept else 0
         self._marks = deque([(time.monotonic(), resume_step, self._tokens)], maxlen=WINDOW)
         self._last_line = 0.0
         if resume_step:
@@ -70,18 +72,20 @@ class Progress:
         before, before_step, before_tokens = self._marks[0]
         self._marks.append((now, step, self._tokens))
         rate = (self._tokens - before_tokens) / (now - before)
-        measured = {**metrics, "tokens_per_second": rate} if tokens else dict(metrics)
-        self._metrics.append({"step": step, "tokens": self._tokens, **measured})
+        measured = {name: float(value) for name, value in metrics.items()}
+        if tokens:
+            measured["tokens_per_second"] = rate
+        record = {"step": step, "tokens": self._tokens, **measured}
+        self._metrics.append(record)
         for tracker in self._trackers:
-            tracker.log(step, measured)
-        if now - self._last_line >= LINE_EVERY or step >= self._total:
+            send(tracker, record)
+        evaluated = any(name.startswith("eval/") for name in metrics)
+        if evaluated or step >= self._total or now - self._last_line >= LINE_EVERY:
             self._last_line = now
-            seconds_a_step = (now - before) / max(1, step - before_step)
-            left = (self._total - step) * seconds_a_step
-            shown = " ".join(
-                f"{n} {v:.4g}" for n, v in metrics.items() if n in SHOWN or n.startswith("eval/")
-            )
-            self._print(f"step {step}/{self._total} {shown} {rate:,.0f} tok/s {_duration(left)} left")
+            left = (self._total - step) * (now - before) / max(1, step - before_step)
+            shown = [f"{n} {v:.4g}" for n, v in metrics.items() if n in SHOWN or n.startswith("eval/")]
+            speed = f"{rate:,.0f} tokens/s, {_duration(left)} left"
+            self._print(f"step {step}/{self._total}: {', '.join([*shown, speed])}")
 
     def traces(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
         """Write the first `logging.traces` of `samples` (made by `trace_of`)."""
@@ -97,7 +101,7 @@ class Progress:
         self._traces.close()
         for tracker in self._trackers:
             tracker.close()
-        plot_metrics(self._folder, self._name)
+        plot_metrics(self._folder)
 
     def __enter__(self) -> Self:
         return self
@@ -117,3 +121,10 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _run_id(path: Path) -> str:
+    """What tells this run from others of its name, kept in a file so that a resumed run has the same."""
+    if not path.exists():
+        path.write_text(secrets.token_hex(4), encoding="utf-8")
+    return path.read_text(encoding="utf-8")

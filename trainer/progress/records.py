@@ -15,22 +15,21 @@ class Records:
         """Open `path` to append, without the records of steps after `resume_step` and without half lines."""
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        kept = read_records(path, resume_step)
         if path.exists():
             partial = path.with_suffix(".partial")
-            partial.write_text("".join(_line(record) for record in kept), encoding="utf-8")
+            partial.write_bytes(b"".join(map(_line, read_records(path, resume_step))))
             partial.replace(path)
-        self.kept = kept
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = path.open("ab")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; it is the system's, and survives this process, when this returns."""
-        os.write(self._file, _line(record).encode())
+        self._file.write(_line(record))
+        self._file.flush()
 
     def close(self) -> None:
         """Wait until the disk holds every record."""
-        os.fsync(self._file)
-        os.close(self._file)
+        os.fsync(self._file.fileno())
+        self._file.close()
 
 
 def read_records(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:
@@ -40,19 +39,15 @@ def read_records(path: Path, last_step: int | None = None) -> list[dict[str, Any
     """
     if not path.exists():
         return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            record = json.loads(line)
-            if last_step is None or record["step"] <= last_step:
-                records.append(record)
-    return records
+    *lines, _ = path.read_bytes().split(b"\n")
+    records = [json.loads(line) for line in lines]
+    return [record for record in records if last_step is None or record["step"] <= last_step]
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def _line(record: Mapping[str, Any]) -> bytes:
     """JSON has no NaN or infinity: they are null."""
     plain = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in record.items()
     }
-    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False).encode() + b"\n"

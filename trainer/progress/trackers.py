@@ -1,19 +1,44 @@
-"""Experiment trackers beside `metrics.jsonl`: each gets the same names at the same steps."""
+"""Experiment trackers beside `metrics.jsonl`: each gets every step once, under the same names."""
 
+import contextlib
 import importlib.util
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from trainer.recipe.recipe import Logging
 
 
+@dataclass(frozen=True, slots=True)
+class RunName:
+    """What a tracker is told of a stage.
+
+    name: of this stage of this run alone, the same in every process that resumes it. config: the stage's
+    settings, as JSON.
+    """
+
+    project: str
+    name: str
+    folder: Path
+    config: dict[str, Any] = field(default_factory=dict)
+
+
 class Tracker(Protocol):
     """Where metrics go beside the file."""
 
-    def log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+    last_step: int
+    """The last step it holds from an earlier process; 0 for a run it does not know."""
 
-    def close(self) -> None: ...
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Take over the metrics of a step."""
+        ...
+
+    def close(self) -> None:
+        """End the run and wait until everything is stored or sent."""
+        ...
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -21,31 +46,48 @@ def check_trackers(names: Sequence[str]) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ValueError(
-            f"logging.trackers: {missing!r} is wrong because it is not installed; "
-            f"run `pip install {' '.join(missing)}`, or leave it out (metrics.jsonl is always written)"
+            f"logging.trackers: {', '.join(missing)} is wrong because it is not installed; "
+            f"run `pip install {' '.join(missing)}` or leave it out (metrics.jsonl is always written)"
         )
 
 
-def open_trackers(
-    settings: Logging, folder: Path, name: str, config: Mapping[str, Any], resume_step: int
-) -> list[Tracker]:
-    """The trackers the recipe asks for; a run is called `name` and goes on after `resume_step`."""
+def open_trackers(settings: Logging, run: RunName, records: Sequence[Mapping[str, Any]]) -> list[Tracker]:
+    """The recipe's trackers, each brought up to date with the `records` that `metrics.jsonl` holds.
+
+    A killed run may have left a tracker behind its file (what was not sent yet is lost) or ahead of its
+    checkpoint (the steps come again, with the same values). So a tracker gets what lies after its last step.
+
+    Raises:
+        ValueError: a package is not installed.
+    """
     check_trackers(settings.trackers)
-    return [
-        _OPENERS[tracker](settings.project, folder, name, dict(config), resume_step)
-        for tracker in settings.trackers
-    ]
+    trackers: list[Tracker] = [TRACKERS[name](run) for name in settings.trackers]
+    for tracker in trackers:
+        for record in records:
+            send(tracker, record)
+    return trackers
+
+
+def send(tracker: Tracker, record: Mapping[str, Any]) -> None:
+    """Give a record of `metrics.jsonl` to a tracker, unless it had the step from an earlier process."""
+    step = record["step"]
+    if step > tracker.last_step:
+        tracker.log(
+            step, {name: value for name, value in record.items() if name != "step" and value is not None}
+        )
 
 
 class TensorBoard:
-    """Event files in the stage's folder."""
+    """Event files in the stage's folder, written anew from the records when a run is resumed."""
 
-    def __init__(
-        self, project: str, folder: Path, name: str, config: dict[str, Any], resume_step: int
-    ) -> None:
+    def __init__(self, run: RunName) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
+        folder = run.folder / "tensorboard"
+        if folder.exists():
+            shutil.rmtree(folder)
+        self.last_step = 0
+        self._writer = SummaryWriter(str(folder))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
@@ -56,46 +98,50 @@ class TensorBoard:
 
 
 class Trackio:
-    """A local database (`TRACKIO_DIR`)."""
+    """A database on this machine (`TRACKIO_DIR`), or a Space if `TRACKIO_SPACE_ID` names one."""
 
-    def __init__(
-        self, project: str, folder: Path, name: str, config: dict[str, Any], resume_step: int
-    ) -> None:
+    def __init__(self, run: RunName) -> None:
         import trackio
 
-        self._run = trackio.init(
-            project=project,
-            name=name,
-            config=config,
-            resume="allow",
-            embed=False,
-            auto_log_gpu=False,
-            auto_log_cpu=False,
-        )
+        # It talks on standard output, which belongs to the command's result.
+        with contextlib.redirect_stdout(sys.stderr):
+            self._run = trackio.init(
+                project=run.project,
+                name=run.name,
+                config=run.config,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+        # No public member says where a resumed run stands.
+        self.last_step = max(0, self._run._next_step - 1)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
-        self._run.finish()
+        import trackio
+
+        with contextlib.redirect_stdout(sys.stderr):
+            trackio.finish()
 
 
 class WandB:
-    """Weights & Biases."""
+    """Weights & Biases; `WANDB_MODE=offline` keeps it on this machine."""
 
-    def __init__(
-        self, project: str, folder: Path, name: str, config: dict[str, Any], resume_step: int
-    ) -> None:
-        import wandb
+    def __init__(self, run: RunName) -> None:
+        import wandb  # type: ignore[import-not-found]
 
         self._run = wandb.init(
-            project=project,
-            name=name,
-            id=name.replace("/", "-"),
+            project=run.project,
+            name=run.name,
+            id=run.name.replace("/", "-"),
             resume="allow",
-            config=config,
-            dir=str(folder),
+            config=run.config,
+            dir=str(run.folder),
         )
+        self.last_step = max(0, self._run.starting_step - 1)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
@@ -104,4 +150,8 @@ class WandB:
         self._run.finish()
 
 
-_OPENERS = {"tensorboard": TensorBoard, "trackio": Trackio, "wandb": WandB}
+TRACKERS: dict[str, type[TensorBoard] | type[Trackio] | type[WandB]] = {
+    "tensorboard": TensorBoard,
+    "trackio": Trackio,
+    "wandb": WandB,
+}

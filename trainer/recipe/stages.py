@@ -132,7 +132,7 @@ class OnPolicy(Section):
     steps: int = Field(gt=0)
     prompts_per_step: int = Field(gt=0)
     beta: float = Field(default=1.0, ge=0, le=1)
-    """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, Agarwal et al. 2023)."""
+    """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, arXiv 2306.13649)."""
     temperature: float = Field(default=1.0, gt=0)
 
 

@@ -1,0 +1,178 @@
+"""Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic
+
+import torch
+from transformers import PreTrainedModel
+
+from serve.cli import is_cpu_build, prepare_environment
+from serve.formats import load_format
+from serve.segments import BARRED
+from trainer.rollouts.cut import Reply
+from trainer.rollouts.probe import compare, model_logprobs, probe_ids
+from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
+from trainer.rollouts.weights import merged_weights
+
+GIB = 2**30
+REASONS = ("stop", "length", "abort", "error", "repetition")
+
+
+class EngineBackend:
+    """A `RolloutBackend` on one vLLM engine core in this process.
+
+    checkpoint: folder of the model to begin with. dtype: of the engine's weights. kv_cache_gib: of its cache.
+    tolerance: of the probe, in nats. max_rows: replies in one batch. max_step_tokens: of one engine step.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Path,
+        *,
+        dtype: str = "float32",
+        kv_cache_gib: float = 1.0,
+        tolerance: float = 0.02,
+        seed: int = 0,
+        max_rows: int = 256,
+        max_step_tokens: int = 4096,
+    ) -> None:
+        cpu = is_cpu_build()
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        prepare_environment(str(checkpoint), cpu)
+        with preserved_torch_state():
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.tokenizers import cached_tokenizer_from_config
+            from vllm.v1.engine.core import EngineCore
+            from vllm.v1.executor.abstract import Executor
+
+            from serve.weights import EXTENSION
+
+            arguments = {"worker_cls": "serve.cpu_worker.SeedSafeCPUWorker", "block_size": 32} if cpu else {}
+            config = EngineArgs(
+                model=str(checkpoint),
+                dtype=dtype,
+                seed=seed,
+                enforce_eager=cpu,
+                generation_config="auto",
+                kv_cache_memory_bytes=int(kv_cache_gib * GIB),
+                logprobs_mode="processed_logprobs",
+                max_num_seqs=max_rows,
+                max_num_batched_tokens=max_step_tokens,
+                async_scheduling=False,
+                worker_extension_cls=EXTENSION,
+                **arguments,
+            ).create_engine_config()
+            self._core = EngineCore(config, Executor.get_class(config), log_stats=False)
+        tokenizer = cached_tokenizer_from_config(config.model_config)
+        self.form = load_format(tokenizer, checkpoint)
+        self.context: int = config.model_config.max_model_len
+        self._eos_token_id = tokenizer.eos_token_id
+        self._generation_config = config.model_config.try_get_generation_config()
+        self._numbers = itertools.count()
+        self.probe = probe_ids(tokenizer)
+        self.tolerance = tolerance
+        self.version = 0
+
+    def generate(
+        self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
+    ) -> list[Rollout]:
+        """See `RolloutBackend`."""
+        replies = [
+            Reply(
+                request,
+                self.form,
+                context=self.context,
+                version=self.version,
+                tokens_per_call=tokens_per_call,
+            )
+            for request in requests
+        ]
+        running = {self._add(reply, sampling): reply for reply in replies}
+        with preserved_rng():
+            while running:
+                self._step(running, sampling)
+        return [reply.rollout() for reply in replies]
+
+    def _step(self, running: dict[str, Reply], sampling: Sampling) -> None:
+        """One engine step: feed the replies their tokens, and add the segments that follow ended ones."""
+        dropped = []
+        for output in self._outputs():
+            reply = running[output.request_id]
+            reason = output.finish_reason
+            end = None if reason is None else REASONS[reason]
+            logprobs = output.new_logprobs.logprobs[:, 0].tolist() if output.new_token_ids else []
+            if reply.feed(output.new_token_ids, logprobs, end):
+                continue
+            del running[output.request_id]
+            if end is None:
+                dropped.append(output.request_id)
+            if not reply.finished:
+                running[self._add(reply, sampling)] = reply
+        if dropped:
+            self._core.abort_requests(dropped)
+
+    def _outputs(self) -> Iterable:
+        outputs, executed = self._core.step_fn()
+        self._core.post_step(model_executed=executed)
+        return outputs[0].outputs if outputs and 0 in outputs else ()
+
+    def _add(self, reply: Reply, sampling: Sampling) -> str:
+        """Start the reply's next segment; its request id."""
+        from vllm.sampling_params import SamplingParams
+
+        segment = reply.segment()
+        params = SamplingParams(
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            seed=segment.seed,
+            max_tokens=segment.max_tokens,
+            logprobs=0,
+            detokenize=False,
+            logit_bias={self.form.open_id: BARRED} if segment.barred else None,
+        )
+        return self._add_request(segment.prompt_ids, params)
+
+    def _add_request(self, prompt_ids: list[int], params) -> str:
+        from vllm.v1.engine import EngineCoreRequest
+
+        params.update_from_generation_config(self._generation_config, self._eos_token_id)
+        request_id = str(next(self._numbers))
+        request = EngineCoreRequest(
+            request_id=request_id,
+            prompt_token_ids=prompt_ids,
+            mm_features=None,
+            sampling_params=params,
+            pooling_params=None,
+            arrival_time=monotonic(),
+            lora_request=None,
+            cache_salt=None,
+            data_parallel_rank=None,
+        )
+        self._core.add_request(*self._core.preprocess_add_request(request))
+        return request_id
+
+    def close(self) -> None:
+        """Free the engine's memory."""
+        self._core.shutdown()
+
+
+@contextmanager
+def preserved_rng() -> Iterator[None]:
+    """Leave torch's global random generator as it was: the trainer's dropout must not depend on rollouts."""
+    state = torch.get_rng_state()
+    yield
+    torch.set_rng_state(state)
+
+
+@contextmanager
+def preserved_torch_state() -> Iterator[None]:
+    """Leave torch as the trainer has it: vLLM seeds it and, on CPU, replaces `torch.set_num_threads`."""
+    set_num_threads, threads = torch.set_num_threads, torch.get_num_threads()
+    with preserved_rng():
+        yield
+    torch.set_num_threads = set_num_threads
+    torch.set_num_threads(threads)
