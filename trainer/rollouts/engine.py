@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -14,7 +15,7 @@ from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
 from trainer.rollouts.cut import Reply
-from trainer.rollouts.probe import compare, model_logprobs, probe_ids
+from trainer.rollouts.probe import Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
@@ -76,6 +77,8 @@ class EngineBackend:
         self.probe = probe_ids(tokenizer)
         self.tolerance = tolerance
         self.version = 0
+        # The first sync is to find the probe in the prefix cache, if it is not reset.
+        self._probed()
 
     def generate(
         self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
@@ -115,7 +118,7 @@ class EngineBackend:
         if dropped:
             self._core.abort_requests(dropped)
 
-    def _outputs(self) -> Iterable:
+    def _outputs(self) -> Iterable[Any]:
         outputs, executed = self._core.step_fn()
         self._core.post_step(model_executed=executed)
         return outputs[0].outputs if outputs and 0 in outputs else ()
@@ -136,7 +139,7 @@ class EngineBackend:
         )
         return self._add_request(segment.prompt_ids, params)
 
-    def _add_request(self, prompt_ids: list[int], params) -> str:
+    def _add_request(self, prompt_ids: list[int], params: Any) -> str:
         from vllm.v1.engine import EngineCoreRequest
 
         params.update_from_generation_config(self._generation_config, self._eos_token_id)
@@ -154,6 +157,35 @@ class EngineBackend:
         )
         self._core.add_request(*self._core.preprocess_add_request(request))
         return request_id
+
+    def sync(self, model: PreTrainedModel, version: int) -> SyncReport:
+        """See `RolloutBackend`."""
+        start = monotonic()
+        self._core.collective_rpc("take_weights", kwargs={"weights": merged_weights(model)})
+        self._core.reset_prefix_cache()
+        largest, mean = verify(self._probed(), model, self.probe, self.tolerance, version)
+        self.version = version
+        return SyncReport(version, monotonic() - start, largest, mean)
+
+    def _probed(self) -> Probed:
+        from vllm.sampling_params import SamplingParams
+
+        greedy = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
+        # First the token after it, from the prefix cache: a request for the prompt's would write to that.
+        (ended,) = self._run(SamplingParams(**greedy, logprobs=0))
+        (told,) = self._run(SamplingParams(**greedy, prompt_logprobs=0))
+        return Probed(
+            told.new_prompt_logprobs_tensors.logprobs[:, 0].tolist(),
+            ended.new_token_ids[0],
+            float(ended.new_logprobs.logprobs[0, 0]),
+        )
+
+    def _run(self, params: Any) -> list[Any]:
+        """The engine's outputs for the probe."""
+        self._add_request(self.probe, params)
+        with preserved_rng():
+            outputs = list(self._outputs())
+        return outputs
 
     def close(self) -> None:
         """Free the engine's memory."""
