@@ -49,8 +49,10 @@ class SFTStage(Stage):
     """Most padded tokens of one forward pass on one process; None is all of the process's share."""
     max_length: int = Field(default=4096, gt=0)
     """Longer rows are left out, and counted."""
+    held_out: list[Source] = []
+    """What `evaluate_every` measures on: worked replies, none of them trained on; [] is thinkmath's."""
     packing: bool = False
-    """Put short rows together in sequences of up to max_length; False puts rows of like length side by side."""
+    """Several rows in a sequence of up to max_length tokens; False puts rows of like length side by side."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "SFTStage":

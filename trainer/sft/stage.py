@@ -7,16 +7,19 @@ from pathlib import Path
 from accelerate import PartialState
 from trl import SFTConfig
 
-from serve.formats import load_format
+from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_model, load_tokenizer, save_checkpoint
 from trainer.context import StageContext
 from trainer.progress import Progress
-from trainer.recipe.stages import ColdStart, Fusion, SFTStage
+from trainer.recipe.stages import ColdStart, Fusion, Rejection, SFTStage
+from trainer.rollouts import open_backend
 from trainer.rows.draw import RowSource
+from trainer.rows.rejection import read_kept, sample_thinking
+from trainer.sft.held_out import HeldOut, held_out_examples
 from trainer.sft.plan import Plan
 from trainer.sft.state import newest_whole, steps_done
 from trainer.sft.trainer import RowTrainer
-from trainer.sources import open_sources
+from trainer.sources import ExampleStream, open_sources
 
 
 def run_stage(context: StageContext) -> None:
@@ -33,11 +36,16 @@ def run_stage(context: StageContext) -> None:
     tokenizer = load_tokenizer(context.start)
     form = load_format(tokenizer, context.start)
     model = load_model(context.start, context.recipe.model)
-    plan = Plan(
-        RowSource(stage, context.seed, form, open_sources(stage.data, context.seed)),
-        stage,
-        PartialState().num_processes,
-    )
+    examples = open_sources(stage.data, context.seed)
+    thinking = None
+    if isinstance(stage, Fusion) and stage.rejection is not None:
+        thinking = own_thinking(context, stage.rejection, form, examples)
+    source = RowSource(stage, context.seed, form, examples, thinking)
+    plan = Plan(source, stage, PartialState().num_processes)
+    held_out = None
+    if stage.evaluate_every:
+        tokens = stage.micro_batch_tokens or stage.batch_tokens
+        held_out = HeldOut(held_out_examples(stage), form, tokens)
     arguments = training_arguments(context, stage, plan, state)
     resumed = newest_whole(state)
     with Progress(context, plan.steps, steps_done(resumed)) as progress:
@@ -47,6 +55,8 @@ def run_stage(context: StageContext) -> None:
                 raise ValueError(
                     f"{stage.name}: the loss is {metrics['loss']} in step {step}; give a lower learning rate"
                 )
+            if held_out is not None and (step % stage.evaluate_every == 0 or step == plan.steps):
+                metrics |= held_out.measure(trainer.model_wrapped, trainer.accelerator.device)
             progress.log(step, metrics, tokens)
 
         trainer = RowTrainer(model, tokenizer, plan, stage, arguments, on_step)
@@ -55,6 +65,19 @@ def run_stage(context: StageContext) -> None:
     save_checkpoint(trainer.accelerator.unwrap_model(trainer.model), tokenizer, context.checkpoint, weights)
     if trainer.accelerator.is_main_process:
         shutil.rmtree(state)
+
+
+def own_thinking(
+    context: StageContext, settings: Rejection, form: ThinkingFormat, examples: ExampleStream
+) -> ExampleStream:
+    """The thinking half of fusion, sampled from the stage's first checkpoint into `rejection/`."""
+    folder = context.folder / "rejection"
+    backend = open_backend(settings.rollouts, context.start, context.seed)
+    try:
+        sample_thinking(settings, backend, form, examples, context.seed, folder)
+    finally:
+        backend.close()
+    return read_kept(folder, context.seed)
 
 
 def training_arguments(context: StageContext, stage: SFTStage, plan: Plan, state: Path) -> SFTConfig:
