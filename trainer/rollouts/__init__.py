@@ -19,6 +19,13 @@ def open_backend(settings: Rollouts, checkpoint: Path, seed: int) -> RolloutBack
             tolerance=settings.sync_tolerance,
             seed=seed,
         )
+    if settings.backend == "servers":
+        from trainer.rollouts.servers import ServersBackend
+
+        assert settings.weights_folder is not None
+        return ServersBackend(
+            settings.urls, checkpoint, settings.weights_folder, tolerance=settings.sync_tolerance
+        )
     from trainer.rollouts.transformers_backend import TransformersBackend
 
     return TransformersBackend(checkpoint, dtype=settings.dtype, tolerance=settings.sync_tolerance)

@@ -1,5 +1,6 @@
 """Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,6 +45,7 @@ class EngineBackend:
         cpu = is_cpu_build()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         prepare_environment(str(checkpoint), cpu)
+        self._joined = torch.distributed.is_initialized()
         with preserved_torch_state():
             from vllm.engine.arg_utils import EngineArgs
             from vllm.tokenizers import cached_tokenizer_from_config
@@ -194,7 +196,13 @@ class EngineBackend:
 
     def close(self) -> None:
         """Free the engine's memory."""
-        self._core.shutdown()
+        if self._joined:
+            # The engine core's own end would destroy the trainer's process group.
+            self._core.model_executor.shutdown()
+            self._core.scheduler.shutdown()
+            gc.unfreeze()
+        else:
+            self._core.shutdown()
 
 
 @contextmanager
