@@ -2,6 +2,8 @@
 
 import gc
 import importlib
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +27,16 @@ RUNNERS = {
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"
 """Folder, in the run's, of a model made from nothing or given thinking."""
-FREE_IN_MODEL = {"gradient_checkpointing"}
+FREE_IN_MODEL = ("gradient_checkpointing",)
 """Members that do not change what is learnt, so that a resumed run may change them."""
-FREE_IN_STAGE: Any = {
-    "checkpoint_every": True,
-    "evaluate_every": True,
-    "micro_batch_tokens": True,
-    "rollouts": {"urls", "kv_cache_gib", "sync_tolerance"},
-}
+FREE_IN_STAGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "micro_batch_tokens",
+    "rollouts.urls",
+    "rollouts.kv_cache_gib",
+    "rollouts.sync_tolerance",
+)
 
 
 class RunError(ValueError):
@@ -160,33 +164,31 @@ def claim(out: Path, recipe: Recipe) -> None:
         RunError: names the members in which a stage that has begun differs.
     """
     path = out / "recipe.json"
+    members = recipe.model_dump(mode="json")
+    for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
+        resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
     if path.exists():
-        held = Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-        before, after = _learnt(held, out), _learnt(recipe, out)
-        different = sorted(key for key in after.keys() | before.keys() if after.get(key) != before.get(key))
+        before, after = _learnt(json.loads(path.read_text("utf-8")), out), _learnt(members, out)
+        different = sorted(key for key in after.keys() & before.keys() if after[key] != before[key])
+        different += sorted(after.keys() ^ before.keys())
         if different:
             raise RunError(
                 f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same "
                 "values to resume it, or another --out"
             )
     partial = path.with_suffix(".partial")
-    partial.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    partial.write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
 
 
-def _learnt(recipe: Recipe, out: Path) -> dict[str, Any]:
+def _learnt(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
     """What the run in `out` has learnt from: members of the model and of every stage that has begun."""
-    begun = [stage for stage in recipe.stages if (out / stage.name).exists()]
-    learnt: dict[str, Any] = {}
+    begun = [stage for stage in recipe["stages"] if (out / stage["name"]).exists()]
+    members = {f"stages.{stage['name']}": stage for stage in begun}
     if begun or (out / INIT).exists():
-        learnt["seed"] = recipe.seed
-        learnt["model"] = recipe.model.model_dump(mode="json", exclude=FREE_IN_MODEL)
-    for stage in begun:
-        learnt[f"stages.{stage.name}"] = stage.model_dump(mode="json", exclude=FREE_IN_STAGE) | {
-            "start": recipe.start_of(stage),
-            "seed": recipe.seed_of(stage),
-        }
-    return _flat(learnt)
+        members |= {"seed": recipe["seed"], "model": recipe["model"]}
+    free = re.compile(rf"model\.({'|'.join(FREE_IN_MODEL)})|stages\.\w+\.({'|'.join(FREE_IN_STAGE)})")
+    return {key: value for key, value in _flat(members).items() if not free.fullmatch(key)}
 
 
 def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:

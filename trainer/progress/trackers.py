@@ -121,8 +121,10 @@ class Trackio:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
+        import trackio
+
         with contextlib.redirect_stdout(sys.stderr):
-            self._run.finish()
+            trackio.finish()
 
 
 class WandB:

@@ -53,7 +53,7 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
-            _check_start(stage, names[:index], names[index:])
+            _check_start(stage.name, stage.start, names[:index], names[index:])
         if self.ablation and self.ablation.stages is not None:
             unknown = sorted(set(self.ablation.stages) - set(names))
             if unknown:
@@ -81,23 +81,23 @@ class Recipe(Section):
         if start is None:
             return self
         first = next(stage.name for stage in self.stages if not only or stage.name in only)
+        _check_start(first, start, names[: names.index(first)], names[names.index(first) :])
         stages = [
             stage.model_copy(update={"start": start}) if stage.name == first else stage
             for stage in self.stages
         ]
-        return Recipe.model_validate(self.model_dump() | {"stages": [stage.model_dump() for stage in stages]})
+        return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:
         """The stage's own seed, else the recipe's."""
         return self.seed if stage.seed is None else stage.seed
 
 
-def _check_start(stage: AnyStage, earlier: list[str], later: list[str]) -> None:
-    start = stage.start
+def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:
     if start is None or start in earlier:
         return
-    field = f"stages.{stage.name}.start: {start!r}"
-    if start == stage.name:
+    field = f"stages.{name}.start: {start!r}"
+    if start == name:
         raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
     if start in later:
         raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")
