@@ -273,6 +273,12 @@ def test_custom_reward_that_cannot_be_used(custom_module: str, name: str, messag
         with_custom(name)
 
 
+def test_custom_reward_with_an_option_it_does_not_take(custom_module: str) -> None:
+    message = r"options of my_rewards:brief: .*'limt'.* signature brief\(group, limit=15\)"
+    with pytest.raises(ValueError, match=message):
+        with_custom(f"{custom_module}:brief", limt=30)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("liar", "gave 2.0, outside its declared range 0 to 1"), ("short", "gave 1 values for")],

@@ -11,9 +11,9 @@ Topic = Literal["subject", "level", "set"]
 
 
 class TopicBalance:
-    """Keeps at most `most` candidates of each subject (or level, or set); those without one are a topic too.
+    """Keeps at most `most` candidates of each subject (or level, or set); having none is a topic too.
 
-    Which of them is drawn by hash of the seed and the problem's id, so adding problems changes the draw little.
+    Which ones is decided by a hash of the seed and the problem's id, so adding problems changes it little.
     """
 
     def __init__(self, most: int, by: Topic = "subject", seed: int = 0) -> None:

@@ -140,7 +140,9 @@ class Curation(Section):
             if "weight" in source.model_fields_set:
                 raise ValueError(f"sources.{number}.weight: all of each source is read; leave it out")
             if source.kind in ("thinkmath", "reasoning_gym") and source.limit is None:
-                raise ValueError(f"sources.{number}.limit: {source.kind} is endless; give a number of problems")
+                raise ValueError(
+                    f"sources.{number}.limit: {source.kind} is endless; give a number of problems"
+                )
         sampling = [step.kind for step in self.steps if getattr(step, "samples", 0)]
         if sampling and self.model is None:
             raise ValueError(f"model: step {sampling[0]!r} samples; give a checkpoint and rollouts")
@@ -157,11 +159,12 @@ def load_curation(path: Path) -> Curation:
 
     Relative paths in it are relative to the working directory. Raises ValueError naming every wrong member.
     """
-    with path.open("rb") as file:
-        try:
-            data = tomllib.load(file)
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: not TOML ({error})") from error
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{str(path)!r} cannot be read ({error.strerror}); give a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{str(path)!r} is not TOML ({error})") from error
     try:
         return Curation.model_validate(data)
     except ValidationError as error:

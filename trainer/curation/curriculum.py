@@ -1,4 +1,4 @@
-"""Label problems by difficulty and put them in order, easy to hard (Kimi k1.5, arXiv 2501.12599, section 2.3.4)."""
+"""Put problems in order from easy to hard, and label them (Kimi k1.5, arXiv 2501.12599, section 2.3.4)."""
 
 import dataclasses
 from collections.abc import Sequence

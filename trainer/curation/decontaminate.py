@@ -20,11 +20,11 @@ class Decontaminate:
     """
 
     def __init__(self, problems: Sequence[str], n: int = NGRAM, share: float = SHARE) -> None:
-        """problems: sets as `evals.problems.load` takes them. Raises ValueError for thinkmath, or no such set."""
+        """problems: sets as `evals.problems.load` takes them. Raises ValueError for thinkmath or no set."""
         if any(selector.name == "thinkmath" for selector in parse_selectors(problems)):
             raise ValueError(
-                "problems: thinkmath's sentences are all made from a few patterns, so n-grams do not tell its "
-                "problems apart; its training split holds no held-out problem by construction"
+                "problems: thinkmath's sentences are all made from a few patterns, so n-grams do not tell "
+                "its problems apart; its training split holds no held-out problem by construction"
             )
         self._share = share
         self._index = ProblemIndex(load(problems), n)

@@ -1,7 +1,7 @@
 """Leave out questions of forms whose answers can be guessed, or cannot be checked by comparing one answer.
 
-Multiple choice, true or false, and proofs are what Kimi k1.5 excludes (arXiv 2501.12599, section 2.1); several
-questions at once, as in the Qwen3 report's query filter (section 4.1). All are found by their wording.
+Multiple choice, true or false, and proofs are what Kimi k1.5 excludes (arXiv 2501.12599, section 2.1),
+several questions at once what the Qwen3 report's query filter does (section 4.1). All are found by wording.
 """
 
 import re
@@ -21,12 +21,16 @@ _CHOICE_STYLES = (
 )
 _LETTERS = re.compile(r"(?:\\text(?:bf)?\{)?\(?[A-E]\)?\}?(?:\s*(?:,|and)\s*\(?[A-E]\)?)*")
 _TRUTH = re.compile(
-    r"\btrue or false\b|\b(?:true|correct)[ ,]+or (?:is it )?(?:false|incorrect)\b|\byes or no\b", re.IGNORECASE
+    r"\btrue or false\b|\b(?:true|correct)[ ,]+or (?:is it )?(?:false|incorrect)\b|\byes or no\b",
+    re.IGNORECASE,
 )
 _TRUTH_ANSWERS = ("true", "false", "yes", "no")
-_SENTENCE = r"(?:\A|[.!?;:]\s+|\n\s*|[,]\s+(?:and|then|hence)\s+)(?:\([a-z0-9]\)\s*)?(?:(?:Hence|Then|Also|Now|Please)[, ]+)?"
+_BEGINNING = (
+    r"(?:\A|[.!?;:]\s+|\n\s*|[,]\s+(?:and|then|hence)\s+)(?:\([a-z0-9]\)\s*)?"
+    r"(?:(?:Hence|Then|Also|Now|Please)[, ]+)?"
+)
 _PROOF = re.compile(
-    rf"{_SENTENCE}(?:prove|show|disprove|demonstrate|verify|justify)\b(?!\s+(?:your|all|the)\s+(?:work|steps))"
+    rf"{_BEGINNING}(?:prove|show|disprove|demonstrate|verify|justify)\b(?!\s+(?:your|all|the)\s+(?:work|steps))"
     r"(?:\s+(?:that|why|the|by|or|from|your|rigorously|\$|\\))|\bgive an? (?:\w+ )?proof\b",
     re.IGNORECASE,
 )
@@ -90,9 +94,10 @@ def several_questions(problem: Problem) -> str | None:
     text = _QUOTED.sub(" ", problem.problem)
     for style in _PARTS:
         labels = list(style.finditer(text))
+        ends = [*(label.start() for label in labels[1:]), len(text)][: len(labels)]
         asking = [
             label[1]
-            for label, end in zip(labels, [*(other.start() for other in labels[1:]), len(text)], strict=True)
+            for label, end in zip(labels, ends, strict=True)
             if "?" in text[label.end() : end] or _ASKS.match(text[label.end() : end].lstrip())
         ]
         if len(asking) > 1:

@@ -14,9 +14,7 @@ from trainer.curation.sampling import Sampler
 class Guessable:
     """Drops candidates of which more than `most` of the tries without thinking are right."""
 
-    def __init__(
-        self, sampler: Sampler, samples: int = 8, temperature: float = 1.0, most: int = 0
-    ) -> None:
+    def __init__(self, sampler: Sampler, samples: int = 8, temperature: float = 1.0, most: int = 0) -> None:
         self._sampler = sampler
         self._samples = samples
         self._temperature = temperature
@@ -27,7 +25,9 @@ class Guessable:
         tries = self._sampler.tries(candidates, self._samples, False, self._temperature)
         for candidate, guesses in zip(candidates, tries, strict=True):
             right = [guess.answer for guess in guesses if guess.right]
-            noted = Candidate(candidate.example, {**candidate.notes, "guess_rate": len(right) / self._samples})
+            noted = Candidate(
+                candidate.example, {**candidate.notes, "guess_rate": len(right) / self._samples}
+            )
             if len(right) <= self._most:
                 outcome.kept.append(noted)
             else:

@@ -1,10 +1,9 @@
 """Leave out lucky guesses: right answers that the thinking before them does not reach.
 
-Thinking reaches an answer if the answer's value stands in it: a number equal to it (written in whatever way:
-0.5, 1/2, \\frac12, 50 %), each number of an answer with several, or its words. That is necessary for a
-derivation and far from sufficient: thinking that is wrong but mentions the value is kept. Answers that are one
-of two (yes and no, true and false, a chance of 1/2 or more) are not judged, as thinking decides them without
-naming them.
+Thinking reaches an answer if the answer's value stands in it: a number equal to it, in whatever way it is
+written (0.5, 1/2, 50 %), each number of an answer with several, or its words. A derivation needs that, and
+more: thinking that is wrong but mentions the value is kept. Answers that are one of two (yes and no, true and
+false, a chance of 1/2 or more) are not judged, as thinking decides them without naming them.
 """
 
 import re

@@ -39,9 +39,9 @@ class Try:
 class Sampler:
     """Samples tries at problems from one checkpoint.
 
-    Replies are kept in `folder`, a file for each kind of asking, one line a reply. Each reply's seed is a function
-    of the run's seed, the problem and the try, so it does not matter which others are asked beside it, nor in
-    which order; the same weights on other hardware may still round otherwise and choose other tokens.
+    Replies are kept in `folder`, a file for each kind of asking, one line a reply. Each reply's seed is a
+    function of the run's seed, the problem and the try, so it does not matter which others are asked beside
+    it, nor in which order; the same weights on other hardware may still round otherwise and differ in tokens.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Leave out problems whose answer our grader cannot check: none, prose, or one it cannot tell from another."""
+"""Leave out problems whose answer our grader cannot check: none, prose, or not told from another."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,9 +16,9 @@ _TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|operatorname)\s*\{([^{}
 class Verifiable:
     """Drops candidates without an answer, and those whose answer the grader cannot verify.
 
-    An answer is verifiable if a reply that boxes it is right and one that boxes it with its last digit changed
-    is wrong: the grader has read it as something. Prose of more than `words` words would have to be repeated
-    to the letter.
+    An answer is verifiable if a reply that boxes it is right, and one that boxes it with its last digit
+    changed is wrong: the grader has read it as something. Prose of more than `words` words would have to be
+    repeated to the letter.
     """
 
     def __init__(self, words: int = WORDS) -> None:
