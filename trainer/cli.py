@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.commands import ablation, run
+from trainer.commands import ablation, doctor, run
 
-_COMMANDS = (run, ablation)
+_COMMANDS = (run, ablation, doctor)
 _EXAMPLE = """example:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
 """
