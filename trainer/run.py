@@ -109,7 +109,7 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     """
     start = recipe.start_of(stage)
     if start is None:
-        return _first_checkpoint(recipe, out)
+        return first_checkpoint(recipe, out)
     if start not in {other.name for other in recipe.stages}:
         return _local_folder(Path(start), f"stages.{stage.name}.start")
     checkpoint = out / start / "checkpoint"
@@ -121,7 +121,11 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     return checkpoint
 
 
-def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
+def first_checkpoint(recipe: Recipe, out: Path) -> Path:
+    """The folder of the checkpoint a run begins with: the recipe's model, made in `out` where it must be.
+
+    Raises RunError if the model cannot be had.
+    """
     model = recipe.model
     folder = out / INIT
     if model.path is not None:

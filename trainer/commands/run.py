@@ -4,12 +4,11 @@ import argparse
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from trainer.commands.command import INTERRUPTED, WRONG_USAGE, fail
-from trainer.commands.recipes import add_recipe, read_recipe, run_folder
+from trainer.commands.recipes import add_recipe, add_run_folder, read_recipe, run_folder
 
 _EXAMPLE = """examples:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
@@ -31,12 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_recipe(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder of checkpoints and metrics (runs/<recipe's name>)",
-    )
+    add_run_folder(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="STAGE", help="run these stages and no others"
     )

@@ -55,8 +55,8 @@ def check_template(form: ThinkingFormat, folder: Path | None = None) -> list[Fin
         findings.append(
             Finding(
                 "history-keeps-thinking",
-                "the chat template renders earlier turns with their thinking; rows have none there (as Qwen3's "
-                "template renders them), so multi-turn replies would see what they never saw in training",
+                "the chat template renders earlier turns with their thinking; rows have none there, as with "
+                "Qwen3's template, so multi-turn replies would see what they never saw in training",
             )
         )
     try:
@@ -69,8 +69,8 @@ def check_template(form: ThinkingFormat, folder: Path | None = None) -> list[Fin
         findings.append(
             Finding(
                 "end-of-turn-not-a-stop",
-                f"replies are trained to end with {end!r} ({end_id}), but generation stops at {sorted(stops)}: "
-                "replies would run on; name it in generation_config.json's eos_token_id",
+                f"replies are trained to end with {end!r} ({end_id}), but generation stops at "
+                f"{sorted(stops)}: they would run on; name it in generation_config.json's eos_token_id",
             )
         )
     return findings + _check_empty_block(form)
@@ -98,7 +98,7 @@ def _check_empty_block(form: ThinkingFormat) -> list[Finding]:
         Finding(
             "empty-block-missing",
             "with thinking switched off the prompt ends in "
-            f"{form.tokenizer.decode(off[-8:])!r}, without an empty thinking block: the model must guess the mode",
+            f"{form.tokenizer.decode(off[-8:])!r}, without an empty block: the model must guess the mode",
         )
     ]
 

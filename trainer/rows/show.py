@@ -1,4 +1,4 @@
-"""A row token by token: what is prompt, what is trained and how much, what is inserted, where branches fork."""
+"""A row token by token: the prompt, what is trained and how much, what is inserted, where branches fork."""
 
 from dataclasses import dataclass
 
