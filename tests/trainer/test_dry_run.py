@@ -200,8 +200,10 @@ def test_everything_wrong_is_named_at_once(
     command = ["run", str(recipe), "--dry-run", "--out", str(tmp_path / "run")]
     command += ["--set", f"model.path={folder}", *local_copies(recipe, traces)]
     changes = [
+        "ablation.problems=nothing",
         f"stages.cold_start.data.1.path={tmp_path / 'none.jsonl'}",
         "stages.reasoning_rl.rollouts.max_tokens=9000",
+        "stages.fusion.max_length=9000",
         "stages.fusion.rejection.rollouts.kv_cache_gib=0.001",
         "stages.general_rl.rewards.format.weight=3",
         "stages.general_rl.rollouts.answer_tokens=600",
@@ -213,9 +215,11 @@ def test_everything_wrong_is_named_at_once(
     assert len(wrong) == len(changes), wrong
     for expected, line in zip(
         [
+            "ablation.problems: ",
             "stages.cold_start: data.1 (jsonl): path: there is no file",
             "stages.reasoning_rl.rollouts.max_tokens: 9000 and a prompt are more than the model's context",
-            "stages.fusion.rollouts.kv_cache_gib: 0.001 holds 23 tokens, less than one reply",
+            "stages.fusion.max_length: 9000 is more than the model's context of 8192 tokens",
+            "stages.fusion.rejection.rollouts.kv_cache_gib: 0.001 holds 23 tokens, less than one reply",
             "stages.general_rl.rewards: rewards: with the weights of step",
             "stages.general_rl.rollouts.answer_tokens: 600 leaves no thinking of max_tokens 512",
         ],
