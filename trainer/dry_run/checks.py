@@ -10,7 +10,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from evals.problems import load
 from serve.formats import ThinkingFormat, load_format
-from trainer.checkpoints import load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
+from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
@@ -112,13 +112,19 @@ def _look_at_model(found: Findings) -> None:
             found.config, found.form = made
     else:
         path = model.path
-        found.config = found.attempt("model.path", lambda: AutoConfig.from_pretrained(path))
-        found.form = found.attempt("model.path", lambda: _format(found.recipe))
+        found.config = found.attempt("model.path", lambda: _config(path))
+        if found.config is not None:
+            found.form = found.attempt("model.path", lambda: _format(found.recipe))
         if found.form is not None and found.config is not None and model.thinking is not None:
             found.config.vocab_size = max(found.config.vocab_size, len(found.form.tokenizer))
     if found.config is not None:
         config = found.config
         found.memory = found.attempt("model", lambda: ModelMemory(config, model))
+
+
+def _config(path: Path) -> PretrainedConfig:
+    check_place(path)
+    return AutoConfig.from_pretrained(path)
 
 
 def _format(recipe: Recipe) -> ThinkingFormat:
@@ -138,7 +144,7 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
     status = "finished" if (folder / "checkpoint").exists() else "begun" if folder.exists() else "to run"
     names = [other.name for other in found.recipe.stages]
     if start is not None and start not in names:
-        found.attempt(f"stages.{stage.name}.start", lambda: AutoConfig.from_pretrained(start))
+        found.attempt(f"stages.{stage.name}.start", lambda: _config(Path(start)))
     elif start is not None and only and start not in only:
         checkpoint = found.out / start / "checkpoint"
         if not checkpoint.exists():
@@ -198,7 +204,7 @@ def _look_at_needs(
     teacher = None
     if isinstance(settings, Distill):
         place = settings.teacher
-        teacher = found.attempt(f"{path}.teacher", lambda: AutoConfig.from_pretrained(place))
+        teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
     stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
     context = config.max_position_embeddings
     if isinstance(settings, SFTStage) and settings.max_length > context:
