@@ -56,7 +56,8 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     Raises:
         RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
     """
-    processes = PartialState()
+    # Told of the CPU, accelerate joins the processes of a launch there too; all later states are this one.
+    processes = PartialState(cpu=not torch.accelerator.is_available())
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if processes.is_main_process:
