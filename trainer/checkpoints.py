@@ -37,19 +37,26 @@ REPEATS = 100
 """How often the other texts stand in that corpus, so that each of their words is one token."""
 
 
-def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, tied embeddings) and a tokenizer learnt on thinkmath.
+def new_checkpoint(
+    shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = (), taken_from: Path | None = None
+) -> None:
+    """Write a Qwen3 model with random weights (float32, tied embeddings) and a tokenizer.
 
-    texts: what the model will also read, such as system prompts, whose words become tokens.
+    taken_from: the checkpoint folder whose tokenizer it is; None learns one on thinkmath. texts: what is then
+    read too, such as system prompts, whose words become tokens.
+
+    Raises:
+        ValueError: `taken_from` has more tokens than the shape.
     """
-    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
-    corpus = [
-        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
-        for item in items
-    ]
-    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
-    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
-    tokenizer = build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
+    if taken_from is None:
+        tokenizer = _learn_tokenizer(shape, texts)
+    else:
+        tokenizer = load_tokenizer(taken_from)
+        if len(tokenizer) > shape.vocab_size:
+            raise ValueError(
+                f"model.shape.vocab_size: {shape.vocab_size} is wrong because {str(taken_from)!r} has "
+                f"{len(tokenizer)} tokens; give as many or more"
+            )
     config = Qwen3Config(
         **shape.model_dump(exclude={"rope_theta"}),
         rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
@@ -66,6 +73,17 @@ def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[s
         eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
     )
     save_checkpoint(model, tokenizer, folder)
+
+
+def _learn_tokenizer(shape: ModelShape, texts: Sequence[str]) -> PreTrainedTokenizerBase:
+    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
+    corpus = [
+        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
+        for item in items
+    ]
+    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
+    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
+    return build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
 
 
 def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
