@@ -48,7 +48,7 @@ class Model(Section):
     path: Path | None = None
     shape: ModelShape | None = None
     tokenizer: Path | None = None
-    """With `shape`: a checkpoint whose tokenizer the model takes, as a student its teacher's; None learns one."""
+    """With `shape`: the checkpoint whose tokenizer it takes, as a student its teacher's; None learns one."""
     thinking: Thinking | None = None
     """For a `path` whose model has no thinking tags yet."""
     lora: Lora | None = None
