@@ -141,7 +141,8 @@ def first_checkpoint(recipe: Recipe, out: Path) -> Path:
             if isinstance(stage, Fusion)
             for prompt in stage.mix.system_prompts
         ]
-        new_checkpoint(model.shape, recipe.seed, folder, prompts)
+        taken_from = model.tokenizer and _local_folder(model.tokenizer, "model.tokenizer")
+        new_checkpoint(model.shape, recipe.seed, folder, prompts, taken_from)
     return folder
 
 
