@@ -30,8 +30,8 @@ def policy_loss(
 
     Args:
         logprobs: log pi(token) with gradients, [rows, tokens], under the sampling temperature.
-        old_logprobs: the trainer's, before the step's first update: `logprobs` itself where there is one update
-            only. No gradient goes through them.
+        old_logprobs: the trainer's, before the step's first update: `logprobs` itself where there is only
+            one. No gradient goes through them.
         rollout_logprobs: the engine's, when it sampled.
         advantages: one for each rollout, [rows].
         mask: tokens that train (`loss_mask`), boolean [rows, tokens].
