@@ -24,7 +24,7 @@ from transformers import (
 
 from evals.problems import thinkmath
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
-from trainer.recipe.model import Lora, Model, ModelShape, Thinking
+from trainer.recipe.model import Lora, Model, ModelShape
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -50,15 +50,23 @@ def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[s
     save_checkpoint(model, tokenizer, folder)
 
 
-def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
-    """The tokenizer of a checkpoint, given thinking: its tags are tokens and its template writes them.
+def thinking_tokenizer(path: Path, model: Model) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
+    """The tokenizer of a checkpoint, given `model.thinking`: its tags are tokens and its template writes them.
 
     Raises:
-        ValueError: the template is Qwen3's and the model has no tokens for its turns.
+        ValueError: the template is Qwen3's and the model has no tokens for its turns; or the tags are new
+            tokens and the embeddings are not trained.
     """
+    thinking = model.thinking
+    assert thinking is not None
     tokenizer = load_tokenizer(path)
     tags = [thinking.open, thinking.close]
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    added = tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    if added and model.lora is not None:
+        raise ValueError(
+            f"model.lora: model.thinking adds {tags} to {str(path)!r}, tokens whose embeddings lora does not "
+            "train; leave out lora, or give a model that has the tags"
+        )
     if thinking.template is not None:
         tokenizer.chat_template = thinking.template.read_text(encoding="utf-8")
     else:
@@ -75,15 +83,15 @@ def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokeni
     return tokenizer, form
 
 
-def add_thinking(path: Path, thinking: Thinking, folder: Path) -> None:
+def add_thinking(path: Path, settings: Model, folder: Path) -> None:
     """Write the checkpoint at `path` with thinking added, as `thinking_tokenizer` says.
 
     A tag's embedding is the mean of those of the tokens it was spelt with, so that training begins near what
     the text meant to the model.
     """
     plain = load_tokenizer(path)
-    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (thinking.open, thinking.close)}
-    tokenizer, form = thinking_tokenizer(path, thinking)
+    tokenizer, form = thinking_tokenizer(path, settings)
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (form.open, form.close)}
     model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:

@@ -133,7 +133,7 @@ def first_checkpoint(recipe: Recipe, out: Path) -> Path:
         if model.thinking is None:
             return path
         if not _exists(folder):
-            add_thinking(path, model.thinking, folder)
+            add_thinking(path, model, folder)
     elif model.shape is not None and not _exists(folder):
         prompts = [
             prompt

@@ -118,10 +118,10 @@ def _look_at_model(found: Findings) -> None:
 
 
 def _format(recipe: Recipe) -> ThinkingFormat:
-    path, thinking = recipe.model.path, recipe.model.thinking
+    path = recipe.model.path
     assert path is not None
-    if thinking is not None:
-        return thinking_tokenizer(path, thinking)[1]
+    if recipe.model.thinking is not None:
+        return thinking_tokenizer(path, recipe.model)[1]
     tokenizer = load_tokenizer(path)
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError(f"{str(path)!r} has no chat template; give model.thinking, or a chat model")

@@ -60,11 +60,6 @@ class Model(Section):
             raise ValueError("give either path (a checkpoint) or shape (a model from nothing)")
         if self.thinking is not None and self.shape is not None:
             raise ValueError("thinking is for a model from a path; one from nothing has it")
-        if self.thinking is not None and self.lora is not None:
-            raise ValueError(
-                "thinking adds tokens, whose embeddings lora does not train; leave out lora, or give a path "
-                "whose model has the tags"
-            )
         return self
 
 
