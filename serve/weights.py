@@ -35,6 +35,6 @@ def repack_embeddings(model: torch.nn.Module) -> None:
     of the old one in use, without an error.
     """
     for layer in model.modules():
-        if hasattr(layer, "cpu_linear") and getattr(layer, "weight", None) is not None:
-            if layer.weight.numel():
-                dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+        weight = getattr(layer, "weight", None)
+        if hasattr(layer, "cpu_linear") and weight is not None and weight.numel():
+            dispatch_cpu_unquantized_gemm(layer, remove_weight=False)

@@ -1,4 +1,4 @@
-"""Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
+"""Rollouts by vLLM in this process: its engine core, stepped here, all replies in one batch."""
 
 import gc
 import itertools
