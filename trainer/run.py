@@ -1,61 +1,218 @@
-"""Run a recipe: stages in order, each from the checkpoint the last one left, resumable at any point."""
+"""Run a recipe: each stage from the checkpoint another one left, resumable at any point."""
 
+import gc
+import importlib
 import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Qwen3ForCausalLM
+from accelerate import PartialState
 
-from trainer.model import new_model, new_tokenizer, save_checkpoint
+from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
+from trainer.context import StageContext
 from trainer.recipe import Recipe
-from trainer.sft import train_stage
+from trainer.recipe.stages import AnyStage, Fusion
 
-FREE_ON_RESUME = {"threads", "checkpoint_chunks", "validation_chunks", "validation_problems"}
-"""Members of a recipe that do not change what is learnt, so a resumed run may change them."""
+RUNNERS = {
+    "cold_start": "trainer.sft",
+    "reasoning_rl": "trainer.rl",
+    "fusion": "trainer.sft",
+    "general_rl": "trainer.rl",
+    "distill": "trainer.distill",
+}
+"""The module whose `run_stage(context)` runs a kind of stage."""
+INIT = "init"
+"""Folder, in the run's, of a model made from nothing or given thinking."""
+FREE_IN_MODEL = ("gradient_checkpointing",)
+"""Members that do not change what is learnt, so that a resumed run may change them."""
+FREE_IN_STAGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "micro_batch_tokens",
+    "rollouts.urls",
+    "rollouts.kv_cache_gib",
+    "rollouts.sync_tolerance",
+)
 
 
-def run_recipe(recipe: Recipe, out: Path) -> Path:
-    """Train every stage of `recipe` into `out` and return the last checkpoint's folder.
+class RunError(ValueError):
+    """A run cannot begin or go on as it is asked."""
 
-    `out` holds `recipe.json`, `init/` (random weights and tokenizer) and for each stage `<name>/checkpoint/`
-    (what transformers and vLLM load) beside its training state. Finished stages are not run again; a killed
-    one goes on from its last training state.
+
+def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
+    """Train the stages of `recipe` into `out` and return the folder of the last one's checkpoint.
+
+    `out` holds `recipe.json`, `init/` where the model is made here, and for each stage a folder of its name:
+    `checkpoint/` (what transformers and vLLM load) beside its training state. Finished stages are not run
+    again; a killed one goes on from its last training state. With several processes (`accelerate launch`)
+    every one of them calls this.
+
+    only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        ValueError: `out` holds a run of another recipe.
+        RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(out / "recipe.json", recipe)
-    torch.set_num_threads(recipe.threads)
-    before = out / "init"
-    if not before.exists():
-        tokenizer = new_tokenizer(recipe.model)
-        save_checkpoint(new_model(recipe.model, tokenizer, recipe.seed), tokenizer, before)
+    processes = PartialState()
+    if recipe.threads is not None:
+        torch.set_num_threads(recipe.threads)
+    if processes.is_main_process:
+        out.mkdir(parents=True, exist_ok=True)
+        claim(out, recipe)
+    processes.wait_for_everyone()
+    checkpoint = out
     for stage in recipe.stages:
-        after = out / stage.name / "checkpoint"
-        if after.exists():
-            print(f"{stage.name}: done", file=sys.stderr)
+        if only and stage.name not in only:
+            continue
+        checkpoint = _run_stage(recipe, stage, out)
+    if recipe.ablation is not None and not only:
+        from trainer.ablation import run_ablation
+
+        run_ablation(out, recipe)
+    return checkpoint
+
+
+def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
+    """Run a stage unless it is finished; returns its checkpoint."""
+    folder = out / stage.name
+    checkpoint = folder / "checkpoint"
+    if _exists(checkpoint):
+        PartialState().print(f"{stage.name}: done", file=sys.stderr)
+        return checkpoint
+    context = StageContext(
+        recipe=recipe,
+        stage=stage,
+        seed=recipe.seed_of(stage),
+        start=start_folder(recipe, stage, out),
+        run=out,
+        folder=folder,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    if not checkpoint.exists():
+        raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
+    # The next stage loads its own model and engine.
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return checkpoint
+
+
+def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
+    """The checkpoint folder a stage begins with; made or fetched if it is the recipe's model.
+
+    Raises:
+        RunError: it is that of a stage which has not been run, or cannot be had.
+    """
+    start = recipe.start_of(stage)
+    if start is None:
+        return first_checkpoint(recipe, out)
+    if start not in {other.name for other in recipe.stages}:
+        return _local_folder(Path(start), f"stages.{stage.name}.start")
+    checkpoint = out / start / "checkpoint"
+    if not checkpoint.exists():
+        raise RunError(
+            f"stages.{stage.name}.start: stage {start!r} is not finished in {out}; run it first, or begin "
+            "elsewhere with --from CHECKPOINT"
+        )
+    return checkpoint
+
+
+def first_checkpoint(recipe: Recipe, out: Path) -> Path:
+    """The folder of the checkpoint a run begins with: the recipe's model, made in `out` where it must be.
+
+    Raises RunError if the model cannot be had.
+    """
+    model = recipe.model
+    folder = out / INIT
+    if model.path is not None:
+        path = _local_folder(model.path, "model.path")
+        if model.thinking is None:
+            return path
+        if not _exists(folder):
+            add_thinking(path, model.thinking, folder)
+    elif model.shape is not None and not _exists(folder):
+        prompts = [
+            prompt
+            for stage in recipe.stages
+            if isinstance(stage, Fusion)
+            for prompt in stage.mix.system_prompts
+        ]
+        new_checkpoint(model.shape, recipe.seed, folder, prompts)
+    return folder
+
+
+def _local_folder(path: Path, field: str) -> Path:
+    try:
+        return local_folder(path)
+    except ValueError as error:
+        raise RunError(f"{field}: {error}") from error
+
+
+def _exists(folder: Path) -> bool:
+    """Whether a folder is there, the same on every process: nobody goes on before everyone has looked."""
+    found = folder.exists()
+    PartialState().wait_for_everyone()
+    return found
+
+
+def claim(out: Path, recipe: Recipe) -> None:
+    """Hold `out` for this recipe, in `recipe.json`.
+
+    What no stage has learnt from yet may change, and so may members that do not change what is learnt.
+
+    Raises:
+        RunError: names the members in which a stage that has begun differs.
+    """
+    different = differences(out, recipe)
+    if different:
+        raise RunError(
+            f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same values "
+            "to resume it, or another --out"
+        )
+    partial = out / "recipe.partial"
+    partial.write_text(json.dumps(_resolved(recipe), indent=2) + "\n", encoding="utf-8")
+    partial.replace(out / "recipe.json")
+
+
+def differences(out: Path, recipe: Recipe) -> list[str]:
+    """In which members the run in `out`, if any, has learnt from something else than this recipe says."""
+    path = out / "recipe.json"
+    if not path.exists():
+        return []
+    before = _learnt(json.loads(path.read_text(encoding="utf-8")), out)
+    after = _learnt(_resolved(recipe), out)
+    both = before.keys() & after.keys()
+    return sorted(key for key in before.keys() | after.keys() if key not in both or before[key] != after[key])
+
+
+def _resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON's types, each stage with what it begins with and its seed."""
+    members = recipe.model_dump(mode="json")
+    for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
+        resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
+    return members
+
+
+def _learnt(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
+    """What the run in `out` has learnt from: members of the model and of every stage that has begun."""
+    begun = [stage for stage in recipe["stages"] if (out / stage["name"]).exists()]
+    members = {f"stages.{stage['name']}": stage for stage in begun}
+    if begun or (out / INIT).exists():
+        members |= {"seed": recipe["seed"], "model": recipe["model"]}
+    free = re.compile(rf"model\.({'|'.join(FREE_IN_MODEL)})|stages\.\w+\.({'|'.join(FREE_IN_STAGE)})")
+    return {key: value for key, value in _flat(members).items() if not free.fullmatch(key)}
+
+
+def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in members.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
         else:
-            model = Qwen3ForCausalLM.from_pretrained(before, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(before)
-            train_stage(model, tokenizer, recipe, stage, out / stage.name)
-            save_checkpoint(model, tokenizer, after)
-        before = after
-    return before
-
-
-def _claim(path: Path, recipe: Recipe) -> None:
-    wanted = recipe.model_dump(mode="json", exclude=FREE_ON_RESUME)
-    if path.exists():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        different = sorted(key for key in wanted if wanted[key] != held.get(key))
-        if different:
-            raise ValueError(
-                f"{path.parent} holds a run whose {', '.join(different)} differ from this recipe's; "
-                "expected the same recipe to resume it, or another --out"
-            )
-        return
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+            flat[prefix + name] = value
+    return flat

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from evals.budgets import Budget, as_number
+from evals.budgets import Budget, limit_of
 from evals.records import Record
 
 
@@ -23,7 +23,7 @@ def replies_at(records: Iterable[Record], budget: Budget) -> dict[tuple[str, int
             fork = forks.get(record.key)
             if fork is not None:
                 found[place] = fork
-            elif as_number(budget) >= (record.thinking_tokens or 0):
+            elif limit_of(budget, record.thinking_tokens or 0) >= (record.thinking_tokens or 0):
                 found[place] = record
         elif record.kind == ("no_think" if forked else "direct") and record.budget == budget:
             found[place] = record

@@ -59,9 +59,16 @@ def add_curve(parser: argparse.ArgumentParser, samples: str = "1") -> None:
         "--budgets",
         type=_budgets,
         required=True,
-        help="comma-separated: thinking tokens (0: thinking off, max: no limit); or effort levels; or off,on",
+        help="comma-separated: thinking tokens (0: thinking off, max: no limit); shares of each trace's "
+        "natural length (0,25%%,50%%,max); effort levels; or off,on",
     )
     group.add_argument("--out", type=Path, required=True, metavar="DIR", help="run directory")
+    group.add_argument(
+        "--reuse",
+        type=Path,
+        metavar="DIR",
+        help="copy uncut traces and replies without thinking from a run of the same model and settings",
+    )
     group.add_argument(
         "--samples", type=int, default=1, metavar="N", help=f"replies a problem and budget ({samples})"
     )
@@ -268,6 +275,7 @@ def sweep_settings(options: argparse.Namespace) -> "SweepSettings":
         crosscheck=options.crosscheck,
         retries=options.retries,
         prices=prices,
+        reuse=options.reuse,
     )
 
 

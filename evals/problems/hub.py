@@ -64,7 +64,7 @@ def _rows(name: str, entry: HubSet, copy: Path | None) -> Iterator[Mapping[str, 
             # Streamed, as the cache of `datasets` tells two folders of one name apart by that name only.
             yield from datasets.load_dataset(str(copy), config, split=entry.split, streaming=True)
             continue
-        with _no_waiting_when_offline():
+        with no_waiting_when_offline():
             try:
                 rows = datasets.load_dataset(entry.hub, config, split=entry.split, revision=entry.revision)
             except (OSError, ValueError) as error:
@@ -79,7 +79,7 @@ def _rows(name: str, entry: HubSet, copy: Path | None) -> Iterator[Mapping[str, 
 
 
 @contextmanager
-def _no_waiting_when_offline() -> Iterator[None]:
+def no_waiting_when_offline() -> Iterator[None]:
     """Have `datasets` use its cache at once when the hub does not answer; it would retry for 30 s."""
     from datasets import config
 

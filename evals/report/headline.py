@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evals.budgets import Budget, as_number
+from evals.budgets import Budget, as_number, is_share
 from evals.compare.verdicts import listed
 
 Summary = dict[str, Any]
@@ -126,10 +126,14 @@ def _at(budget: Budget) -> str:
         return "without a limit"
     if budget == "on":
         return "with thinking on"
+    if is_share(budget):
+        return f"at {budget[:-1]} % of the natural length"
     return f"at {budget:,} tokens" if isinstance(budget, int) else f"at effort {budget}"
 
 
 def _amount(budget: Budget) -> str:
+    if is_share(budget):
+        return f"{budget[:-1]} % of the natural length is"
     return f"{budget:,} tokens are" if isinstance(budget, int) else f"Effort {budget} is"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib.figure
 from matplotlib.axes import Axes
 
-from evals.budgets import Budget
+from evals.budgets import Budget, as_number, axis_of
 from evals.report.headline import title
 from evals.report.tables import budget_name, clean
 
@@ -34,7 +34,12 @@ def draw(summary: dict[str, Any]) -> bytes:
     lower.set_xticks(x, [budget_name(point["budget"]) for point in points])
     if len(points) > 9:
         lower.tick_params(axis="x", labelrotation=45)
-    axis = {"tokens": "thinking budget (tokens)", "effort": "effort asked", "switch": "thinking"}
+    axis = {
+        "tokens": "thinking budget (tokens)",
+        "share": "thinking kept (share of its natural length)",
+        "effort": "effort asked",
+        "switch": "thinking",
+    }
     lower.set_xlabel(axis[summary["axis"]], color=INK)
     figure.suptitle(_title(summary, points), color=INK, fontsize=10, parse_math=False)
     upper.grid(axis="y", color=FAINT, linewidth=0.7)
@@ -49,8 +54,10 @@ def positions(budgets: Sequence[Budget]) -> list[float]:
     """x of ascending budgets: 0 stands one mean step before the first, "max" one after the last.
 
     Budgets of 1 and more lie on a linear or a log scale, whichever spaces them more evenly. Effort levels and
-    the switch are evenly spaced: how far apart they are is not known.
+    the switch are evenly spaced: how far apart they are is not known. Shares lie where they are, "max" at 1.
     """
+    if axis_of(budgets) == "share":
+        return [min(as_number(budget), 1.0) for budget in budgets]
     if any(isinstance(budget, str) and budget != "max" for budget in budgets):
         return [float(place) for place in range(len(budgets))]
     finite = [float(budget) for budget in budgets if isinstance(budget, int) and budget > 0]

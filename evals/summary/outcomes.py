@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evals.budgets import Budget, as_number
+from evals.budgets import Budget, limit_of
 from evals.grading import Verdict
 from evals.summary.replies import Reply, Run
 
@@ -100,7 +100,7 @@ def _points(
                 fork = forks.get((reply.key, budget))
                 if fork is not None:
                     yield fork, budget, reply
-                elif as_number(budget) >= (reply.thinking_tokens or 0):
+                elif limit_of(budget, reply.thinking_tokens or 0) >= (reply.thinking_tokens or 0):
                     yield reply, budget, None
         elif reply.budget in asked and (reply.kind == "no_think" or (reply.kind == "direct" and not forked)):
             yield reply, reply.budget, None

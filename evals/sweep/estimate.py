@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from evals.budgets import Budget
+from evals.budgets import Budget, axis_of, limit_of
 from evals.problems import Problem
 from evals.records import Kind
 from evals.store import MANIFEST, iter_records
@@ -33,16 +33,17 @@ class Lengths(NamedTuple):
     answer: float
     source: str
 
-    def longer(self, budget: int) -> float:
+    def longer(self, budget: Budget) -> float:
         """Share of replies that a budget cuts."""
-        return fmean(length > budget for length in self.thinking)
+        return fmean(length > limit_of(budget, length) for length in self.thinking)
 
     def thought(self, budget: Budget) -> float:
         """Mean thinking tokens under a budget; effort levels count as no limit."""
         if thinks_not(budget):
             return 0.0
-        limit = budget if isinstance(budget, int) else None
-        return fmean(length if limit is None else min(length, limit) for length in self.thinking)
+        if axis_of([budget]) == "effort":
+            return fmean(self.thinking)
+        return fmean(min(length, limit_of(budget, length)) for length in self.thinking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +103,9 @@ def forecast(
             chance, tokens, extra = 1.0, answer, 0.0
             count: float = settings.samples
             if kind == "fork":
-                assert isinstance(budget, int)
                 chance = lengths.longer(budget) if lengths else 0.0
-                extra = budget + stop
+                thought = budget if isinstance(budget, int) else lengths.thought(budget) if lengths else 0
+                extra = thought + stop
             elif lengths:
                 tokens = lengths.thought(budget) + answer
             add(kind, count, chance, size + extra, None if room is None else room - extra, tokens)
@@ -131,7 +132,7 @@ def _asked(settings: SweepSettings) -> Iterable[tuple[Kind, Budget]]:
         yield "no_think", 0
     if any(budget != 0 for budget in settings.budgets):
         yield "trace", "max"
-    yield from (("fork", budget) for budget in settings.budgets if isinstance(budget, int) and budget > 0)
+    yield from (("fork", budget) for budget in settings.budgets if budget not in (0, "max"))
 
 
 def _room(settings: SweepSettings, endpoint: Endpoint | None, size: float) -> float | None:

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from clients import APIError
 from evals.account import Session, read_account, totals
-from evals.budgets import Budget, sort_budgets
+from evals.budgets import Budget, is_share, limit_of, sort_budgets
 from evals.problems import Problem, load
 from evals.questions import store_questions
 from evals.records import Failure, Kind, Record, problem_hash
-from evals.store import Store
+from evals.store import Store, iter_records, read_manifest
 from evals.sweep.crosscheck import is_crosschecked
 from evals.sweep.dialects import Dialect, choose
 from evals.sweep.endpoint import Endpoint
@@ -92,6 +93,8 @@ async def _run(
         with Store.open(settings.out, stored, plan, versions) as store:
             store_questions(settings.out, problems)
             sampler = Sampler(endpoints, dialect, settings, stored)
+            if settings.reuse is not None:
+                _copy(settings.reuse, store, sampler, settings, problems)
             return await _Sweep(sampler, endpoints, settings, store).run(problems)
 
 
@@ -107,8 +110,24 @@ def dialect_of(settings: SweepSettings, endpoint: Endpoint, base_url: str) -> Di
         )
     dialect = choose(settings.dialect, base_url, endpoint.thinking is not None)
     sampling = settings.sampling
-    dialect.check(settings.budgets, (sampling.thinking, sampling.no_thinking))
+    asked = [budget for budget in settings.budgets if not is_share(budget)]
+    dialect.check(asked, (sampling.thinking, sampling.no_thinking))
     return dialect
+
+
+def _copy(
+    source: Path, store: Store, sampler: Sampler, settings: SweepSettings, problems: Sequence[Problem]
+) -> None:
+    """Copy the replies of another run that do not depend on where a trace is cut."""
+    read_manifest(source)
+    uncut: tuple[tuple[Kind, Budget], ...] = (("trace", "max"), ("no_think", 0))
+    wanted = {
+        sampler.key(kind, problem, sample, budget)
+        for problem, sample, (kind, budget) in product(problems, range(settings.samples), uncut)
+    }
+    for record in iter_records(source):
+        if record.key in wanted and record.key not in store:
+            store.add(record)
 
 
 class _Sweep:
@@ -163,8 +182,9 @@ class _Sweep:
             if trace is None:
                 return False
             wanted.append((trace_key, True))
+            natural = trace.thinking_tokens or 0
             for budget in settings.budgets:
-                if isinstance(budget, int) and 0 < budget < (trace.thinking_tokens or 0):
+                if 0 < limit_of(budget, natural) < natural:
                     wanted.append((key("fork", problem, sample, budget), True))
         if not all(reply in self.store for reply, _ in wanted):
             return False
@@ -244,22 +264,23 @@ class _Unit:
                 cuts = self._cuts(trace)
                 for budget, cut in cuts:
                     forks.create_task(self._fork(trace, budget, cut))
-                limits = sum(isinstance(budget, int) and budget > 0 for budget in settings.budgets)
+                limits = sum(budget not in (0, "max") for budget in settings.budgets)
                 self._progress.points(limits, len(cuts))
                 forks.create_task(self._rate(trace))
             for asked in settings.budgets:
                 if is_crosschecked(settings.crosscheck, settings.seed, self._problem.id, self._sample, asked):
                     forks.create_task(self._chat("direct", asked, rated=False))
 
-    def _cuts(self, trace: Record) -> list[tuple[int, Cut]]:
+    def _cuts(self, trace: Record) -> list[tuple[Budget, Cut]]:
         """The budgets that cut a trace, and where."""
         format = self._sweep.endpoints.described.thinking
         assert format is not None
         assert trace.token_ids is not None
         cuts = []
         for budget in self._settings.budgets:
-            if isinstance(budget, int) and budget != 0:
-                cut = cut_at(trace.token_ids, budget, format, trace.finish_reason == "stop")
+            if budget not in (0, "max"):
+                limit = int(limit_of(budget, trace.thinking_tokens or 0))
+                cut = cut_at(trace.token_ids, limit, format, trace.finish_reason == "stop")
                 if cut is not None:
                     cuts.append((budget, cut))
         return cuts
@@ -272,7 +293,7 @@ class _Unit:
             await self._rate(record)
         return record
 
-    async def _fork(self, trace: Record, budget: int, cut: Cut) -> None:
+    async def _fork(self, trace: Record, budget: Budget, cut: Cut) -> None:
         key = self._sampler.key("fork", self._problem, self._sample, budget)
         draw = partial(self._sampler.fork, self._problem, trace, budget, cut)
         record = await self._stored(key, draw, budget)

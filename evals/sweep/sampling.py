@@ -86,7 +86,7 @@ class Sampler:
             logprobs=token_logprobs(choice, self._top, inserted),
         )
 
-    async def fork(self, problem: Problem, trace: Record, budget: int, cut: Cut) -> Record:
+    async def fork(self, problem: Problem, trace: Record, budget: Budget, cut: Cut) -> Record:
         """An answer from the kept tokens of a trace and the early-stop text, as token ids.
 
         Asked of the server that drew the trace, which has its prefix cached.
@@ -105,7 +105,7 @@ class Sampler:
         room = self._room(len(trace.prompt_token_ids), cut.kept + len(inserted))
         fields: dict[str, Any] = {
             "stop_cause": "budget" if cut.inserts else "natural",
-            "thinking_tokens": budget,
+            "thinking_tokens": cut.thinking,
             "inserted_tokens": len(inserted),
             "seed": options.get("seed"),
             "thinking": None,

@@ -31,7 +31,8 @@ class SweepSettings:
 
     problems: problem sets by name or JSONL path; limit: the first so many of each, None for all.
     prompt: a preset, template or file, see `evals.problems.prompts.preset_of`; None for each set's own.
-    budgets: of one axis; 0 is thinking off, "max" no limit. samples: replies for each problem and budget.
+    budgets: of one axis, see `evals.budgets`; 0 is thinking off, "max" no limit.
+    samples: replies for each problem and budget.
     mode: "forked" answers every budget from one trace; "direct" asks the server for each budget.
     sampling: see `evals.sweep.presets`. max_tokens: most tokens of a reply, None for what the context holds.
     seed: of sampling and of what `crosscheck` picks. concurrency: requests in flight.
@@ -42,6 +43,8 @@ class SweepSettings:
     crosscheck: in forked mode, the share of points that are drawn directly too.
     retries: further attempts at a request that failed for a reason that may pass.
     prices: of the account, None where nothing is paid for.
+    reuse: another run's directory, of whose uncut traces and replies without thinking those are copied that
+        this sweep would draw with the same settings.
     Raises ValueError naming the field that is wrong.
     """
 
@@ -62,6 +65,7 @@ class SweepSettings:
     crosscheck: float = 0.0
     retries: int = 5
     prices: Prices | None = None
+    reuse: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.budgets:
@@ -71,7 +75,12 @@ class SweepSettings:
         axis = axis_of(self.budgets)
         if self.mode not in ("forked", "direct"):
             raise ValueError(f"mode: {self.mode!r} is not a mode; it is forked or direct")
-        if self.mode == "forked" and axis != "tokens":
+        if self.mode == "direct" and axis == "share":
+            raise ValueError(
+                f"mode: direct cannot measure {', '.join(map(str, self.budgets))}; how long a reply "
+                "thinks is known when it has ended: give --mode forked"
+            )
+        if self.mode == "forked" and axis not in ("tokens", "share"):
             raise ValueError(
                 f"mode: forked cannot measure {', '.join(map(str, self.budgets))}; the {axis} axis is part "
                 "of the prompt, so no trace can be cut for it: give --mode direct"
@@ -93,6 +102,11 @@ class SweepSettings:
             raise ValueError(
                 f"crosscheck: {self.crosscheck} of a direct run would be drawn the same way twice; it is for "
                 "--mode forked"
+            )
+        if self.crosscheck and axis == "share":
+            raise ValueError(
+                f"crosscheck: {self.crosscheck} of shares of the natural length cannot be asked of a server; "
+                "give budgets in tokens"
             )
         if self.samples > 1 and self.sampling.greedy:
             raise ValueError(

@@ -15,10 +15,12 @@ class Cut:
     """A cut reply: its first `kept` tokens, then the early-stop text if a thinking block is open there.
 
     It is not when the budget was used up by an earlier block and the forbidden token opens another.
+    thinking: how many of the kept tokens are thinking.
     """
 
     kept: int
     inserts: bool
+    thinking: int
 
 
 def thinking_positions(token_ids: Sequence[int], format: ThinkingFormat, ended: bool) -> list[int]:
@@ -53,9 +55,9 @@ def cut_at(token_ids: Sequence[int], budget: int, format: ThinkingFormat, ended:
     if len(positions) <= budget:
         return None
     if positions[budget] == positions[budget - 1] + 1:
-        return Cut(positions[budget], inserts=True)
+        return Cut(positions[budget], inserts=True, thinking=budget)
     between = token_ids[positions[budget - 1] + 1 : positions[budget]]
-    return Cut(positions[budget - 1] + 1 + between.index(format.open_id), inserts=False)
+    return Cut(positions[budget - 1] + 1 + between.index(format.open_id), inserts=False, thinking=budget)
 
 
 def answer_start(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients import ThinkingFormat, ThinkingReport
-from evals.budgets import parse_budgets, sort_budgets
+from evals.budgets import axis_of, limit_of, parse_budgets, sort_budgets
 from evals.sweep.traces import Cut, answer_start, cut_at, thinking_positions
 
 OPEN, CLOSE, END = 1, 2, 3
@@ -26,7 +26,7 @@ def test_one_block(thinking: list[int], answer: list[int], budget: int) -> None:
         if budget >= len(thinking):
             assert cut is None
         else:
-            assert cut == Cut(len(opening) + budget, inserts=True)
+            assert cut == Cut(len(opening) + budget, inserts=True, thinking=budget)
             assert ids[: cut.kept] == opening + thinking[:budget]
 
 
@@ -44,10 +44,10 @@ def test_end_of_turn_is_no_thinking() -> None:
 
 def test_two_blocks_share_a_budget() -> None:
     ids = [OPEN, 10, 11, CLOSE, 12, OPEN, 13, 14, CLOSE, 15, END]
-    assert cut_at(ids, 1, BY_MODEL, ended=True) == Cut(2, inserts=True)
+    assert cut_at(ids, 1, BY_MODEL, ended=True) == Cut(2, inserts=True, thinking=1)
     # The budget is used up when the second block opens: its open tag is what is forbidden.
-    assert cut_at(ids, 2, BY_MODEL, ended=True) == Cut(5, inserts=False)
-    assert cut_at(ids, 3, BY_MODEL, ended=True) == Cut(7, inserts=True)
+    assert cut_at(ids, 2, BY_MODEL, ended=True) == Cut(5, inserts=False, thinking=2)
+    assert cut_at(ids, 3, BY_MODEL, ended=True) == Cut(7, inserts=True, thinking=3)
     assert cut_at(ids, 4, BY_MODEL, ended=True) is None
 
 
@@ -85,6 +85,21 @@ def test_reports_that_contradict_the_tokens() -> None:
 def test_budgets() -> None:
     assert parse_budgets("64, 0,max,8,8") == [0, 8, 64, "max"]
     assert sort_budgets(["max", 3, 0]) == [0, 3, "max"]
+    assert parse_budgets("max,50%,7%,0") == [0, "7%", "50%", "max"]
     for bad in ("", "8,", "-1", "1.5", "all", "1e3", "²", "9" * 10):
         with pytest.raises(ValueError, match=r"budgets: .* is not a budget"):
             parse_budgets(bad)
+
+
+def test_shares_of_the_natural_length() -> None:
+    assert axis_of([0, "50%", "max"]) == "share"
+    assert axis_of([0, "max"]) == "tokens"
+    for bad in ("0%", "100%", "5.5%", "-5%", "%", "050%"):
+        with pytest.raises(ValueError, match=r"budgets: .* is not a budget"):
+            parse_budgets(bad)
+    with pytest.raises(ValueError, match=r"8 counts tokens and 50% share"):
+        parse_budgets("0,8,50%")
+    # Floor, at least one token, and "max" and tokens as they are.
+    assert [limit_of("50%", n) for n in (0, 1, 2, 3, 9)] == [1, 1, 1, 1, 4]
+    assert limit_of("99%", 200) == 198
+    assert [limit_of(b, 9) for b in (0, 4, "max")] == [0, 4, float("inf")]

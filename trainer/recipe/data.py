@@ -7,6 +7,14 @@ from pydantic import Field, model_validator
 
 from trainer.recipe.section import Section
 
+_MEMBERS = {
+    "thinkmath": ("levels",),
+    "jsonl": ("path", "columns", "think_tags"),
+    "problems": ("name", "path", "split"),
+    "reasoning_gym": ("name", "options"),
+    "hub": ("name", "path", "split", "columns", "think_tags", "options"),
+}
+
 
 class Source(Section):
     """Problems, with worked replies where the source has them. Several sources are mixed by `weight`."""
@@ -14,26 +22,39 @@ class Source(Section):
     kind: Literal["thinkmath", "jsonl", "problems", "reasoning_gym", "hub"]
     """`problems`: a set `evals.problems.load` knows. `hub`: any data set of `datasets`, by name or folder."""
     name: str = ""
-    """The set's name, the reasoning-gym task, or the hub id; unused for thinkmath and jsonl."""
+    """problems: a set, as `math_train[level=1-3]`; reasoning_gym: the task; hub: the hub's id."""
     path: Path | None = None
-    """The JSONL file, or a local copy of the hub's data set."""
+    """jsonl, problems: the JSONL file; hub: a local folder or .parquet, .jsonl, .json or .csv file.
+    Where there is a `name` too, it is a copy of that set."""
     split: str = "train"
+    """hub: as `datasets` names it; problems: `train`, as their evaluation splits are refused."""
     limit: int | None = Field(default=None, gt=0)
     """At most this many problems; thinkmath and reasoning-gym are endless without one."""
     weight: float = Field(default=1.0, gt=0)
     columns: dict[str, str] = {}
-    """Names of the columns `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `id`."""
+    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`, `id`;
+    one that is not named here has its member's name."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """What thinking stands between where the source has it within the reply."""
     levels: dict[int, float] | None = None
     """thinkmath: how often each level is drawn; None is evenly."""
     options: dict[str, Any] = {}
-    """reasoning-gym: the task's own configuration."""
+    """reasoning_gym: the task's own; hub: `name` (of a configuration), `revision`, `data_dir`."""
 
     @model_validator(mode="after")
-    def _named(self) -> "Source":
-        if self.kind in ("problems", "reasoning_gym", "hub") and not (self.name or self.path):
-            raise ValueError(f"kind {self.kind!r} needs a name")
-        if self.kind == "jsonl" and self.path is None:
-            raise ValueError("kind 'jsonl' needs a path")
+    def _members_of_kind(self) -> "Source":
+        members = _MEMBERS[self.kind]
+        given = [
+            name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default
+        ]
+        for member in sorted(set(given) - {"kind", "limit", "weight"} - set(members)):
+            raise ValueError(
+                f"{member}: a source of kind {self.kind!r} has none; give {', '.join(members)}, "
+                "limit or weight"
+            )
+        wanted = [member for member in ("name", "path") if member in members]
+        if wanted and not any(getattr(self, member) for member in wanted):
+            raise ValueError(f"{' or '.join(wanted)}: a source of kind {self.kind!r} needs it")
         return self
 
 
@@ -49,6 +70,11 @@ class RowMix(Section):
     """How often rows without thinking are of each level; None is as the sources say."""
     cuts: int = Field(default=0, ge=0)
     """Branches of a think row whose thinking is cut as the server cuts it; 0 is the Qwen3 report's fusion."""
+    late_cuts: float = Field(default=0.0, ge=0, le=1)
+    """Share of the cuts that fall into the last two lines of thinking; the others fall anywhere. From deep
+    cuts of a chain the answer can only be guessed, and their noise slows everything else."""
+    evenly_cut: list[str] = []
+    """Subjects without late cuts, as their thinking is worth something wherever it is cut."""
     answer_weight: float = Field(default=1.0, gt=0)
     """Loss weight of the boxed answer after a cut or without thinking; other trained tokens weigh 1."""
     flagged: float = Field(default=0.5, ge=0, le=1)

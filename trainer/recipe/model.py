@@ -31,11 +31,24 @@ class Lora(Section):
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
 
 
+class Thinking(Section):
+    """Thinking for a model that has none: tags that become tokens, and a chat template that switches them."""
+
+    open: str = "<think>"
+    close: str = "</think>"
+    stop_text: str | None = None
+    """Inserted at a cut; None is the Qwen3 report's sentence and the closing tag."""
+    template: Path | None = None
+    """A Jinja file; None is Qwen3's template, for models whose turns are `<|im_start|>` and `<|im_end|>`."""
+
+
 class Model(Section):
     """The first stage's model: `path` (folder or hub name) or `shape` (random weights, our tokenizer)."""
 
     path: Path | None = None
     shape: ModelShape | None = None
+    thinking: Thinking | None = None
+    """For a `path` whose model has no thinking tags yet."""
     lora: Lora | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the weights that are trained."""
@@ -45,6 +58,13 @@ class Model(Section):
     def _one_beginning(self) -> "Model":
         if (self.path is None) == (self.shape is None):
             raise ValueError("give either path (a checkpoint) or shape (a model from nothing)")
+        if self.thinking is not None and self.shape is not None:
+            raise ValueError("thinking is for a model from a path; one from nothing has it")
+        if self.thinking is not None and self.lora is not None:
+            raise ValueError(
+                "thinking adds tokens, whose embeddings lora does not train; leave out lora, or give a path "
+                "whose model has the tags"
+            )
         return self
 
 

@@ -74,7 +74,8 @@ class RewardTerm(Section):
     """One reward function, its weight, and when it counts."""
 
     name: str
-    """`correctness`, `format`, `language`, `length`, `mode_following`, `overlong`, or `module:function`."""
+    """`correctness`, `format`, `language`, `length`, `mode_following`, `overlong`, `repetition`, or
+    `module:function`."""
     weight: float = 1.0
     from_step: int = Field(default=0, ge=0)
     """The weight is 0 before this step."""

@@ -39,6 +39,7 @@ function budgetName(budget) {
 function budgetWords(budget) {
   if (budget === "max") return "no limit";
   if (budget === 0 || budget === "off") return "thinking off";
+  if (String(budget).endsWith("%")) return `${budget} of the natural length`;
   return typeof budget === "number"
     ? `${whole(budget)} tokens`
     : `effort ${budget}`.replace("effort on", "thinking on");

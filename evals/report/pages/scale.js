@@ -22,9 +22,7 @@ function askedAxis(data) {
     title:
       data.axis === "tokens"
         ? "thinking budget, tokens"
-        : data.axis === "effort"
-          ? "effort asked"
-          : "thinking",
+        : { share: "thinking kept, share of its natural length", effort: "effort asked" }[data.axis] ?? "thinking",
     at: data.places,
     ticks: data.points.map((point, i) => [data.places[i], budgetName(point.budget)]),
   };

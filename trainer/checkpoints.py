@@ -1,0 +1,247 @@
+"""Checkpoint folders, which transformers and vLLM load: made from nothing, loaded to train, saved whole."""
+
+import itertools
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+from tokenizers import AddedToken
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from evals.problems import thinkmath
+from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
+from trainer.recipe.model import Lora, Model, ModelShape, Thinking
+from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
+
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+"""What Qwen3's chat template writes around a turn."""
+CORPUS_PROBLEMS = 2000
+"""thinkmath problems that a tokenizer is learnt from."""
+HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+"""What is fetched of a model on the hub: weights in one form only."""
+REPEATS = 100
+"""How often the other texts stand in that corpus, so that each of their words is one token."""
+
+
+def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer learnt for it."""
+    tokenizer = new_tokenizer(shape, texts)
+    config = new_config(shape, tokenizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(config)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, do_sample=False
+    )
+    save_checkpoint(model, tokenizer, folder)
+
+
+def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
+    """The tokenizer of a checkpoint, given thinking: its tags are tokens and its template writes them.
+
+    Raises:
+        ValueError: the template is Qwen3's and the model has no tokens for its turns.
+    """
+    tokenizer = load_tokenizer(path)
+    tags = [thinking.open, thinking.close]
+    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    if thinking.template is not None:
+        tokenizer.chat_template = thinking.template.read_text(encoding="utf-8")
+    else:
+        missing = [token for token in (TURN_START, TURN_END) if token not in tokenizer.get_vocab()]
+        if missing:
+            raise ValueError(
+                f"model.thinking.template: Qwen3's template needs the tokens {missing}, which {str(path)!r} "
+                "lacks; give a template in this model's own words"
+            )
+        template = CHAT_TEMPLATE.read_text(encoding="utf-8")
+        tokenizer.chat_template = template.replace(OPEN, thinking.open).replace(CLOSE, thinking.close)
+        tokenizer.eos_token = TURN_END
+    form = load_format(tokenizer, open=thinking.open, close=thinking.close, stop_text=thinking.stop_text)
+    return tokenizer, form
+
+
+def add_thinking(path: Path, thinking: Thinking, folder: Path) -> None:
+    """Write the checkpoint at `path` with thinking added, as `thinking_tokenizer` says.
+
+    A tag's embedding is the mean of those of the tokens it was spelt with, so that training begins near what
+    the text meant to the model.
+    """
+    plain = load_tokenizer(path)
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (thinking.open, thinking.close)}
+    tokenizer, form = thinking_tokenizer(path, thinking)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    tables = {id(table): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
+    with torch.no_grad():
+        for table in tables.values():
+            for tag, ids in spelt.items():
+                table.weight[tokenizer.convert_tokens_to_ids(tag)] = table.weight[ids].mean(0)
+    known = model.generation_config.eos_token_id
+    ends = known if isinstance(known, list) else [known] if known is not None else []
+    model.generation_config.eos_token_id = list(dict.fromkeys([tokenizer.eos_token_id, *ends]))
+    model.config.eos_token_id = tokenizer.eos_token_id
+    _save(model, tokenizer, folder, model.state_dict(), form)
+
+
+def local_folder(path: Path) -> Path:
+    """A checkpoint's folder on this machine; a hub name's is fetched first.
+
+    Raises:
+        ValueError: it is neither a folder with a `config.json` nor a model of the hub that can be had.
+    """
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"checkpoint {str(path)!r} has no config.json; give a checkpoint's folder")
+        return path
+    try:
+        # One process fetches, the others then find its copy.
+        with PartialState().local_main_process_first():
+            return Path(snapshot_download(str(path), allow_patterns=HUB_FILES))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise ValueError(
+            f"checkpoint {str(path)!r} is neither a folder nor a model that can be fetched from the hub "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+
+
+def new_tokenizer(shape: ModelShape, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """A tokenizer learnt on thinkmath, the early-stop text and `texts`, whose words become tokens."""
+    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
+    corpus = [
+        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
+        for item in items
+    ]
+    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
+    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
+    return build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
+
+
+def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Config:
+    """The configuration of a Qwen3 model of this shape."""
+    return Qwen3Config(
+        **shape.model_dump(exclude={"rope_theta"}),
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        dtype="float32",
+    )
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint folder, with its chat template."""
+    return AutoTokenizer.from_pretrained(path)
+
+
+def load_model(path: Path, model: Model) -> PreTrainedModel:
+    """Load a checkpoint folder for training, as the recipe's model section says.
+
+    With `lora`, the weights are frozen and wrapped with fresh adapters, the same ones at every call.
+    """
+    loaded = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype))
+    if model.gradient_checkpointing:
+        loaded.gradient_checkpointing_enable({"use_reentrant": False})
+    return loaded if model.lora is None else add_lora(loaded, model.lora)
+
+
+def add_lora(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
+    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+    )
+    # Processes and resumed runs must begin with the same adapters.
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return get_peft_model(model, settings)
+
+
+def save_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write a checkpoint folder; it appears whole or not at all.
+
+    Every process calls this; the main one writes and the others wait. The folder holds the weights, adapters
+    merged into them (`model` itself stays as it is), the tokenizer with its chat template, the generation
+    config and the thinking format.
+
+    model: as `load_model` gave it, unwrapped from accelerate. weights: its whole state dict, where its own
+    parameters are sharded over processes.
+    """
+    source = Path(tokenizer.name_or_path) if tokenizer.name_or_path else None
+    form = find_format(tokenizer, source)
+    _save(model, tokenizer, folder, model.state_dict() if weights is None else weights, form)
+
+
+def _save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    weights: Mapping[str, torch.Tensor],
+    form: ThinkingFormat | None,
+) -> None:
+    processes = PartialState()
+    if processes.is_main_process:
+        partial = folder.with_name(f"{folder.name}.partial")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        plain, merged = merged_weights(model, weights)
+        plain.save_pretrained(partial, state_dict=merged)
+        tokenizer.save_pretrained(partial)
+        if form is not None:
+            members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
+            text = json.dumps(members, indent=2) + "\n"
+            (partial / FORMAT_FILE).write_text(text, encoding="utf-8")
+        partial.rename(folder)
+    processes.wait_for_everyone()
+
+
+def merged_weights(
+    model: PreTrainedModel, weights: Mapping[str, torch.Tensor]
+) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
+    """The model below its adapters, and its weights with W + (alpha / rank) B A in the adapted layers' place.
+
+    (Hu et al., 2021, section 4.1.) A model without adapters is given back with its weights as they are.
+    """
+    if not hasattr(model, "peft_config"):
+        return model, dict(weights)
+    adapter: Any = model.peft_config["default"]
+    merged = {}
+    for name, tensor in weights.items():
+        if ".lora_" in name:
+            continue
+        plain_name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+        down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
+        if ".base_layer.weight" in name and down is not None:
+            up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]
+            change = up.float() @ down.float() * (adapter.lora_alpha / adapter.r)
+            tensor = (tensor.float() + change).to(tensor.dtype)
+        merged[plain_name] = tensor
+    return model.get_base_model(), merged

@@ -1,0 +1,1 @@
+"""The commands of `thinkdial train`, one a file."""

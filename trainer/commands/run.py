@@ -1,0 +1,92 @@
+"""`thinkdial train run`: run a recipe, or resume it."""
+
+import argparse
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from trainer.commands.command import INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.recipes import add_recipe, add_run_folder, read_recipe, run_folder
+
+_EXAMPLE = """examples:
+  thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
+  thinkdial train run trainer/recipes/tiny.toml --set stages.fusion.tokens=200000 --set seed=1
+  thinkdial train run trainer/recipes/qwen3-0.6b.toml --dry-run
+  thinkdial train run trainer/recipes/tiny.toml --only fusion --from runs/tiny/reasoning_rl/checkpoint
+  accelerate launch --num_processes 2 -m trainer.cli run trainer/recipes/tiny.toml
+"""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run a recipe, or resume it",
+        description="Run the stages of a recipe one after another. The same command again skips finished "
+        "stages and goes on with a stopped one.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_recipe(parser)
+    add_run_folder(parser)
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="STAGE", help="run these stages and no others"
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="CHECKPOINT",
+        help="the folder that the first stage to be run begins with: `start` of that stage",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the recipe, the model and the data, print what each stage will need, and train nothing",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the recipe, or check it."""
+    out = run_folder(options)
+    try:
+        recipe = read_recipe(options).begun_with(options.start, options.only)
+    except ValueError as error:
+        return fail(str(error), WRONG_USAGE)
+    if options.dry_run:
+        from trainer.dry_run import check, show
+
+        found = check(recipe, out, options.only)
+        print(show(found))
+        return WRONG_USAGE if found.mistakes else 0
+
+    from transformers.utils import logging
+
+    from trainer.run import RunError, run_recipe
+
+    logging.disable_progress_bar()
+    try:
+        with _termination_interrupts():
+            checkpoint = run_recipe(recipe, out, options.only)
+    except RunError as error:
+        return fail(str(error), WRONG_USAGE)
+    except KeyboardInterrupt:
+        return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
+    print(f"checkpoint: {checkpoint}")
+    return 0
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C, so that engines and trackers are closed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

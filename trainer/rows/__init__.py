@@ -1,0 +1,1 @@
+"""Rows of supervised fine-tuning: prompts, replies, branches, masks."""

@@ -1,0 +1,35 @@
+"""A stage's training state on disk: which of transformers' checkpoint folders are whole."""
+
+import os
+from pathlib import Path
+
+from transformers import TrainerState
+
+SEAL = "whole"
+"""A file written into a checkpoint folder when all else is on disk: a kill may leave the folder half."""
+
+
+def seal(folder: Path) -> None:
+    """Mark a checkpoint folder as whole, once its files are on disk."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    (folder / SEAL).touch()
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest whole checkpoint folder in a state folder."""
+    whole = [path.parent for path in folder.glob(f"checkpoint-*/{SEAL}")]
+    return max(whole, key=_step, default=None)
+
+
+def steps_done(checkpoint: Path | None) -> int:
+    """Optimizer steps behind a checkpoint folder; 0 for none."""
+    if checkpoint is None:
+        return 0
+    return int(TrainerState.load_from_json(str(checkpoint / "trainer_state.json")).global_step)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])

@@ -1,0 +1,118 @@
+"""TRL's SFT trainer on our batches: weighted token loss, tree masks, metrics of every step."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig, SFTTrainer
+
+from trainer.optimizers import build_optimizer, learning_rate_scale
+from trainer.recipe.stages import SFTStage
+from trainer.rows.batch import make_batch
+from trainer.sft.plan import Plan
+from trainer.sft.sealed import OnStep, SealedTrainer, StepCallback
+
+
+class RowTrainer(SealedTrainer, SFTTrainer):
+    """Trains on the steps of a plan.
+
+    Its dataset is the numbers of all processes' shares and its collator makes a share from its number, so
+    that nothing but the number of steps done is needed to resume.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        plan: Plan,
+        stage: SFTStage,
+        arguments: SFTConfig,
+        on_step: OnStep,
+    ) -> None:
+        optimizer = build_optimizer(model, stage.optimizer)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
+        )
+        self._totals = torch.zeros(4)
+        super().__init__(
+            model=model,
+            args=arguments,
+            data_collator=_Collator(plan, arguments.world_size, tokenizer),
+            train_dataset=Dataset.from_dict({"share": range(plan.steps * arguments.world_size)}),
+            processing_class=tokenizer,
+            optimizers=(optimizer, schedule),
+            callbacks=[StepCallback(self, on_step)],
+        )
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward and backward over this process's micro-batches; gradients are exchanged after the last."""
+        micro_batches = inputs["micro_batches"]
+        self.step_weight, self.step_tokens = inputs["weight"], inputs["tokens"]
+        losses = []
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            last = number == len(micro_batches)
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, micro_batch, self.step_weight))
+        return torch.stack(losses).sum()
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Weighted cross-entropy in nats, divided by the weight of the whole step on all processes."""
+        weights, ids = inputs["weights"], inputs["ids"]
+        outputs = model(
+            input_ids=ids,
+            position_ids=inputs["positions"],
+            attention_mask=inputs["mask"],
+            labels=ids.masked_fill(weights == 0, -100),
+            use_cache=False,
+            fused_lm_head=True,
+        )
+        summed = -(outputs.log_probs * weights[:, 1:]).sum()
+        counts = [summed, outputs.is_top1.sum(), outputs.entropy.sum(), outputs.label_mask.sum()]
+        self._totals = self._totals.to(ids.device) + torch.stack([count.detach().float() for count in counts])
+        # Data parallelism averages gradients over processes, each of which divides by the weight of all.
+        loss = summed / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def take_metrics(self) -> dict[str, float]:
+        """Means over the last step's trained tokens, on all processes. Every process calls it."""
+        summed, right, entropy, trained = self.accelerator.reduce(self._totals, "sum").tolist()
+        self._totals = torch.zeros(4)
+        return {
+            "loss": summed / self.step_weight,
+            "accuracy/token": right / max(1.0, trained),
+            "entropy": entropy / max(1.0, trained),
+        }
+
+
+class _Collator:
+    """Makes one process's share of a step from its number: step times processes, plus the process."""
+
+    def __init__(self, plan: Plan, processes: int, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._plan, self._processes = plan, processes
+        # Padding is never looked at nor trained, so any token will do.
+        self._pad = 0 if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+
+    def __call__(self, examples: list[Mapping[str, int]]) -> dict[str, Any]:
+        (example,) = examples
+        share = self._plan.share(*divmod(example["share"], self._processes))
+        batches = [make_batch(sequences, self._pad) for sequences in share.micro_batches]
+        return {
+            "micro_batches": [
+                {"ids": batch.ids, "weights": batch.weights, "positions": batch.positions, "mask": batch.mask}
+                for batch in batches
+            ],
+            "weight": share.weight,
+            "tokens": share.tokens,
+        }
