@@ -81,7 +81,7 @@ class Reply:
         if granted.budget == 0 and state in ("fresh", "thinking"):
             raise ValueError(
                 f"max_tokens: {self.max_tokens} is wrong because tags and stop text are {overhead} "
-                f"tokens and answer_tokens keeps {request.answer_tokens}, which leaves none to think; give more"
+                f"tokens and answer_tokens keeps {request.answer_tokens}, which leaves no thinking; give more"
             )
         return ThinkingTracker(form, state, asked, granted)
 
