@@ -65,7 +65,7 @@ def new_checkpoint(
 
 
 def thinking_tokenizer(path: Path, model: Model) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
-    """The tokenizer of a checkpoint, given `model.thinking`: its tags are tokens and its template writes them.
+    """The tokenizer of a checkpoint, given `model.thinking`: tags that are tokens, and a template with them.
 
     Raises:
         ValueError: the template is Qwen3's and the model has no tokens for its turns; or the tags are new

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from serve import DEFAULT_MODEL
 from serve.formats import load_format
@@ -121,18 +122,16 @@ def test_a_half_written_checkpoint_is_replaced(fresh: Path, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def without_thinking(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A chat model of another architecture, whose tokenizer has no tags and whose template knows no thinking."""
+    """A chat model of another architecture, without tags in its tokenizer or thinking in its template."""
     folder = tmp_path_factory.mktemp("plain") / "plain"
     tokenizer = load_tokenizer(fresh)
     kept = json.loads(tokenizer.backend_tokenizer.to_str())
     kept["added_tokens"] = [token for token in kept["added_tokens"] if "think" not in token["content"]]
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
     plain = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(kept)),
         eos_token="<|endoftext|>",
-        chat_template="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        chat_template="{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+        "{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
     )
     config = LlamaConfig(
@@ -193,5 +192,5 @@ def test_thinking_is_refused_where_it_cannot_be_given(fresh: Path, without_think
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no config.json; give a checkpoint's folder"):
+    with pytest.raises(ValueError, match=r"has no config\.json; give a checkpoint's folder"):
         local_folder(tmp_path)
