@@ -44,8 +44,8 @@ class ReplyWriter:
         after = self.form.encode(text.rpartition(ANSWER)[2])
         if not after or after[0] not in tokenizer.added_tokens_decoder:
             raise ValueError(
-                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no control "
-                "token, so no reply would end; let it write the end-of-turn token there"
+                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no "
+                "control token, so no reply would end; let it write the end-of-turn token there"
             )
         return str(tokenizer.added_tokens_decoder[after[0]])
 

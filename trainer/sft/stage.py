@@ -56,7 +56,9 @@ def run_stage(context: StageContext) -> None:
                     f"{stage.name}: the loss is {metrics['loss']} in step {step}; give a lower learning rate"
                 )
             if held_out is not None and (step % stage.evaluate_every == 0 or step == plan.steps):
-                metrics |= held_out.measure(trainer.model_wrapped, trainer.accelerator.device)
+                metrics |= held_out.measure(
+                    trainer.model_wrapped, trainer.vocabulary, trainer.accelerator.device
+                )
             progress.log(step, metrics, tokens)
 
         trainer = RowTrainer(model, tokenizer, plan, stage, arguments, on_step)
