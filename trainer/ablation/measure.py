@@ -56,20 +56,23 @@ def measure(stage: Measured, settings: Ablation, out: Path) -> None:
     """
     weights = checkpoint_hash(checkpoint_files(stage.checkpoint))
     _claim(out / "checkpoints" / f"{stage.name}.json", stage, weights)
-    asked = settings.model_dump(mode="json", exclude={"stages"})
     path = modes_file(out, stage.name)
-    if path.is_file() and json.loads(path.read_text("utf-8"))["asked"] == asked:
+    if path.is_file() and json.loads(path.read_text("utf-8"))["asked"] == _asked(settings):
         return
     log_path = out / "servers" / f"{stage.name}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with start_server(str(stage.checkpoint), log_path=log_path) as server:
-        curve = _sweep(settings, curve_folder(out, stage.name), curve_budgets(settings))
-        run_sweep(curve, server.base_url)
-        half = _sweep(settings, half_folder(out, stage.name), (0, HALF, "max"), reuse=curve.out)
-        run_sweep(half, server.base_url)
-        problems = load(settings.problems, limit=settings.limit)[: settings.mode_problems]
-        replies = ask_modes(server.base_url, problems)
-    _write(path, {"asked": asked, "replies": replies})
+        draw(stage.name, settings, out, server.base_url)
+
+
+def draw(name: str, settings: Ablation, out: Path, base_url: str) -> None:
+    """Draw what the ablation's folder lacks of the stage `name` from a server that has its checkpoint."""
+    curve = _sweep(settings, curve_folder(out, name), curve_budgets(settings))
+    run_sweep(curve, base_url)
+    run_sweep(_sweep(settings, half_folder(out, name), (0, HALF, "max"), reuse=curve.out), base_url)
+    problems = load(settings.problems, limit=settings.limit)[: settings.mode_problems]
+    replies = ask_modes(base_url, problems)
+    _write(modes_file(out, name), {"asked": _asked(settings), "replies": replies})
 
 
 def _sweep(
@@ -85,6 +88,10 @@ def _sweep(
         logprobs="off",
         reuse=reuse,
     )
+
+
+def _asked(settings: Ablation) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude={"stages"})
 
 
 def _claim(path: Path, stage: Measured, weights: str) -> None:

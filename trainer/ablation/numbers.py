@@ -21,14 +21,19 @@ Numbers = dict[str, Any]
 _OF_POINT = ("budget", "n", "accuracy", "low", "high", "chance", "mean_thinking_tokens", "shares", "cut")
 
 
-def ablation_numbers(stages: Sequence[Measured], out: Path, extra: Sequence[tuple[str, str]] = ()) -> Numbers:
+def ablation_numbers(stages: Sequence[Measured], out: Path) -> Numbers:
     """All numbers of the stages measured in `out`, as JSON values.
 
-    Each stage is compared with its parent, and the pairs of `extra` (from, to) beside that; p values are
+    Each stage is compared with its parent, and the last one with the first that it comes from; p values are
     adjusted over all of these comparisons and budgets together (Holm).
     """
-    pairs = [(stage.parent, stage.name) for stage in stages if stage.parent is not None]
-    pairs += [pair for pair in extra if pair not in pairs]
+    parents = {stage.name: stage.parent for stage in stages}
+    pairs = [(parent, name) for name, parent in parents.items() if parent is not None]
+    last = first = stages[-1].name
+    while (parent := parents[first]) is not None:
+        first = parent
+    if first != last and (first, last) not in pairs:
+        pairs.append((first, last))
     return {
         "format": 1,
         "stages": [stage_numbers(stage, out) for stage in stages],

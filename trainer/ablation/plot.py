@@ -106,7 +106,9 @@ def _halves(axes: Axes, stages: Sequence[Numbers]) -> None:
         if half["accuracy"] is None:
             continue
         off = half["no_think"]
-        axes.plot([place, place], [off["accuracy"], half["accuracy"]], color=colour, linewidth=1.0, alpha=0.5)
+        axes.plot(
+            [place - 0.13, place + 0.13], [off["accuracy"], half["accuracy"]], color=colour, linewidth=1.2
+        )
         _bar(axes, place - 0.13, off, colour, marker, filled=False)
         _bar(axes, place + 0.13, half, colour, marker, filled=True)
     axes.set_xlim(-0.6, len(stages) - 0.4)

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from accelerate import PartialState
+
 from trainer.ablation.measure import Measured, measure
 from trainer.ablation.numbers import Numbers, ablation_numbers
 from trainer.ablation.plot import draw
@@ -21,13 +23,16 @@ def run_ablation(run: Path, recipe: Recipe) -> Path:
     """Measure every stage of a finished run and write `run / "ablation"`; returns that folder.
 
     Stages that are measured already are not asked again; a stopped measurement goes on. In a run of several
-    processes only the first one may call this. Raises ValueError where the recipe asks for no ablation, a
-    stage is not finished, or the folder holds other weights.
+    processes the first one measures, and the others wait for it. Raises ValueError where the recipe asks for
+    no ablation, a stage is not finished, or the folder holds other weights.
     """
     if recipe.ablation is None:
         raise ValueError("ablation: the recipe has no such section; add one, with budgets")
     out = run / FOLDER
-    ablate(stages_of(run, recipe), recipe.ablation, out, f"Ablation of {run.name}")
+    processes = PartialState()
+    if processes.is_main_process:
+        ablate(stages_of(run, recipe), recipe.ablation, out, f"Ablation of {run.resolve().name}")
+    processes.wait_for_everyone()
     return out
 
 
@@ -54,12 +59,12 @@ def stages_of(run: Path, recipe: Recipe) -> list[Measured]:
 def ablate(stages: Sequence[Measured], settings: Ablation, out: Path, title: str) -> Numbers:
     """Measure `stages` into `out` and write `FILES` there; returns the numbers.
 
-    Beside each stage and its parent, the last stage is compared with the first.
+    Beside each stage and its parent, the last stage is compared with the first one that it comes from.
     """
     for place, stage in enumerate(stages, start=1):
         print(f"ablation: {stage.name} ({place} of {len(stages)})", file=sys.stderr, flush=True)
         measure(stage, settings, out)
-    numbers = ablation_numbers(stages, out, [(stages[0].name, stages[-1].name)] if len(stages) > 1 else [])
+    numbers = ablation_numbers(stages, out)
     (out / JSON).write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", "utf-8")
     (out / MARKDOWN).write_text(as_markdown(numbers, title), "utf-8")
     (out / PLOT).write_bytes(draw(numbers))

@@ -56,9 +56,11 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     if options.dry_run:
-        from trainer.dry_run import dry_run
+        from trainer.dry_run import check, show
 
-        return dry_run(recipe, out, options.only)
+        found = check(recipe, out, options.only)
+        print(show(found))
+        return WRONG_USAGE if found.mistakes else 0
 
     from transformers.utils import logging
 

@@ -1,5 +1,6 @@
 """Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
 from trainer.rollouts.cut import Reply
-from trainer.rollouts.probe import Probed, probe_ids, verify
+from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
@@ -44,6 +45,7 @@ class EngineBackend:
         cpu = is_cpu_build()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         prepare_environment(str(checkpoint), cpu)
+        self._joined = torch.distributed.is_initialized()
         with preserved_torch_state():
             from vllm.engine.arg_utils import EngineArgs
             from vllm.tokenizers import cached_tokenizer_from_config
@@ -171,13 +173,18 @@ class EngineBackend:
         from vllm.sampling_params import SamplingParams
 
         greedy = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
-        # First the token after it, from the prefix cache: a request for the prompt's would write to that.
-        (ended,) = self._run(SamplingParams(**greedy, logprobs=0))
+        # First what follows it, from the prefix cache: a request for the prompt's would write to that.
+        (ended,) = self._run(SamplingParams(**greedy, logprobs=FOLLOWING))
         (told,) = self._run(SamplingParams(**greedy, prompt_logprobs=0))
         return Probed(
             told.new_prompt_logprobs_tensors.logprobs[:, 0].tolist(),
-            ended.new_token_ids[0],
-            float(ended.new_logprobs.logprobs[0, 0]),
+            dict(
+                zip(
+                    ended.new_logprobs.logprob_token_ids[0].tolist(),
+                    ended.new_logprobs.logprobs[0].tolist(),
+                    strict=True,
+                )
+            ),
         )
 
     def _run(self, params: Any) -> list[Any]:
@@ -189,7 +196,13 @@ class EngineBackend:
 
     def close(self) -> None:
         """Free the engine's memory."""
-        self._core.shutdown()
+        if self._joined:
+            # The engine core's own end would destroy the trainer's process group.
+            self._core.model_executor.shutdown()
+            self._core.scheduler.shutdown()
+            gc.unfreeze()
+        else:
+            self._core.shutdown()
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The probe: a fixed text whose log-probabilities tell whether a backend has the trainer's weights."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,18 +12,20 @@ from trainer.rollouts.types import SyncError
 PROBE_TOKENS = 65
 """Few enough to cost nothing, and more than two blocks of a KV cache."""
 
+FOLLOWING = 16
+"""Tokens that may follow it: the first alone may be certain, whatever the weights are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probed:
     """What a backend says of the probe, natural logs.
 
-    logprobs: of each of its tokens but the first. next_id, next_logprob: the likeliest token after it, computed
-    on whatever the prefix cache holds of the probe, so that a cache of older weights shows.
+    logprobs: of each of its tokens but the first. following: of some tokens after it, the likeliest ones,
+    computed on whatever the prefix cache holds of the probe, so that a cache of older weights shows.
     """
 
     logprobs: Sequence[float]
-    next_id: int
-    next_logprob: float
+    following: Mapping[int, float]
 
 
 def probe_ids(tokenizer: Any) -> list[int]:
@@ -46,8 +48,9 @@ def probe_model(model: torch.nn.Module, token_ids: Sequence[int]) -> Probed:
     """What a transformers model says of the probe."""
     table = model_logprobs(model, token_ids)
     after = torch.tensor(token_ids[1:])[:, None]
-    next_logprob, next_id = table[-1].max(-1)
-    return Probed(table[:-1].gather(-1, after)[:, 0].tolist(), int(next_id), float(next_logprob))
+    values, ids = table[-1].topk(FOLLOWING)
+    following = dict(zip(ids.tolist(), values.tolist(), strict=True))
+    return Probed(table[:-1].gather(-1, after)[:, 0].tolist(), following)
 
 
 def verify(
@@ -58,15 +61,16 @@ def verify(
     Raises SyncError if the largest is above `tolerance`, or not a number.
     """
     table = model_logprobs(model, token_ids)
-    after = [*token_ids[1:], probed.next_id]
-    theirs = table.gather(-1, torch.tensor(after)[:, None])[:, 0].double()
-    differences = (torch.tensor([*probed.logprobs, probed.next_logprob], dtype=torch.float64) - theirs).abs()
+    after = torch.tensor(token_ids[1:])[:, None]
+    theirs = torch.cat([table[:-1].gather(-1, after)[:, 0], table[-1, list(probed.following)]])
+    ours = torch.tensor([*probed.logprobs, *probed.following.values()])
+    differences = (ours - theirs).abs()
     largest, mean = float(differences.max()), float(differences.mean())
     if not largest <= tolerance:
         raise SyncError(
             f"after the sync of weights version {version} the backend's log-probabilities of the probe differ "
             f"from the trainer's by up to {largest:.4g} nats (mean {mean:.4g}, tolerance {tolerance:g}, "
-            f"{len(after)} tokens): it computes with other weights, with a cache of older ones, or in a lower "
+            f"{len(ours)} values): it computes with other weights, with a cache of older ones, or in a lower "
             "precision; if it is the precision, raise rollouts.sync_tolerance"
         )
     return largest, mean

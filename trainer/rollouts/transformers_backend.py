@@ -44,11 +44,11 @@ class TransformersBackend:
     checkpoint: folder of the model to begin with. tolerance: of the probe, in nats.
     """
 
-    def __init__(
-        self, checkpoint: Path, *, dtype: torch.dtype = torch.float32, tolerance: float = 0.02
-    ) -> None:
+    def __init__(self, checkpoint: Path, *, dtype: str = "float32", tolerance: float = 0.02) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=getattr(torch, dtype)
+        )
         self.model.requires_grad_(False).eval().to(self.device)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.form = load_format(tokenizer, checkpoint)
