@@ -219,6 +219,25 @@ def word_tokenizer(bos: bool) -> PreTrainedTokenizerFast:
     return fast
 
 
+def test_thinking_in_earlier_turns_is_diagnosed(writer: ReplyWriter, example: Example) -> None:
+    tokenizer = fresh_tokenizer()
+    tokenizer.chat_template = (
+        "{%- for m in messages %}"
+        "{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+        "{%- endfor %}"
+        "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
+    )
+    keeping = ReplyWriter(load_format(tokenizer, DEFAULT_MODEL))
+    messages = [
+        {"role": "user", "content": "1+1?"},
+        {"role": "assistant", "content": "<think>\n1+1=2\n</think>\n\nIt is 2."},
+        {"role": "user", "content": "2+2?"},
+    ]
+    conversation = Conversation(messages, True, True, False)
+    assert codes(keeping.think_row(conversation, example), keeping) == {"history-keeps-thinking"}
+    assert codes(writer.think_row(conversation, example), writer) == set()
+
+
 def test_unknown_tokens_and_a_double_beginning_are_diagnosed() -> None:
     form = load_format(word_tokenizer(bos=True), open="<think>", close="</think>", stop_text="two </think>")
     writer = ReplyWriter(form)

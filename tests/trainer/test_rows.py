@@ -217,9 +217,10 @@ def test_no_think_levels_are_drawn_by_weight(form: ThinkingFormat) -> None:
     levels = []
     for row in drawn(source, 300):
         # Chains list their steps, of which level 1 has one and level 2 has two.
+        assert row.conversation is not None
         question = row.conversation.messages[-1]["content"]
         if "start with" in question:
-            levels.append(question.count(",") - 1)
+            levels.append(question.count(","))
     assert set(levels) == {1, 2}
     assert 0.55 < levels.count(1) / len(levels) < 0.92
     with pytest.raises(ValueError, match="no_think_levels"):

@@ -126,7 +126,9 @@ def test_a_source_without_usable_rows_is_refused() -> None:
         def at(self, index: int) -> Row | str:
             return "without a worked reply"
 
-    with pytest.raises(ValueError, match=r"none of the first 256 rows.*without a worked reply"):
+    with pytest.raises(
+        ValueError, match=r"the first 256 rows cannot be trained on: {.without a worked reply.: 256}"
+    ):
         Plan(Nothing(), stage(tokens=1000))
 
 

@@ -1,5 +1,7 @@
 """Run a cold start or fusion stage: from a checkpoint to the next, resumable at any point."""
 
+import sys
+
 from accelerate import PartialState
 from trl import SFTConfig
 
@@ -12,9 +14,9 @@ from trainer.rollouts import open_backend
 from trainer.rows.draw import RowSource
 from trainer.rows.rejection import missing_blocks, read_kept, sample_thinking
 from trainer.sft.held_out import HeldOut, held_out_examples
-from trainer.sft.plan import Plan, Rows
+from trainer.sft.plan import SAMPLED_ROWS, Plan, Rows
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
-from trainer.sft.state import newest_whole, steps_done
+from trainer.sft.state import drop_halves, newest_whole, steps_done
 from trainer.sft.trainer import RowTrainer
 from trainer.sources import ExampleStream, open_sources
 
@@ -64,6 +66,10 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
     tokenizer = load_tokenizer(context.start)
     model = load_model(context.start, context.recipe.model)
     plan = Plan(rows, stage, PartialState().num_processes)
+    for reason, count in plan.left_out.items():
+        PartialState().print(
+            f"{stage.name}: {count} of the first {SAMPLED_ROWS} rows are left out: {reason}", file=sys.stderr
+        )
     held_out = None
     if stage.evaluate_every:
         form = load_format(tokenizer, context.start)
@@ -76,6 +82,7 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_num_workers=0 if PartialState().device.type == "cpu" else 1,
     )
+    drop_halves(state)
     resumed = newest_whole(state)
     with Progress(context, plan.steps, steps_done(resumed)) as progress:
 
