@@ -18,7 +18,7 @@ from trainer.recipe.stages import ColdStart, Fusion
 from trainer.rows.batch import forward, make_batch
 from trainer.rows.conversation import Conversation, draw_conversation, plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
-from trainer.rows.replies import ReplyWriter
+from trainer.rows.replies import ReplyWriter, boxed_span
 from trainer.rows.row import Row
 from trainer.sources import open_sources
 from trainer.sources.thinkmath import response_to
@@ -151,6 +151,19 @@ def test_cuts_fall_inside_the_thinking_and_late_ones_in_its_last_lines(form: Thi
         early["chain" if is_chain else "race"] += left > 2
     assert early["chain"] == 0
     assert early["race"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("It is \\boxed{1}, no, \\boxed{\\frac{1}{2}}. {x}", "\\frac{1}{2}"),
+        ("It is 2.", ""),
+        ("cut off: \\boxed{12", ""),
+    ],
+)
+def test_the_last_box_is_found(text: str, inside: str) -> None:
+    begin, end = boxed_span(text)
+    assert text[begin:end] == inside
 
 
 @given(seed=st.integers(0, 10**6), thinks=st.booleans(), in_system=st.floats(0, 1))
