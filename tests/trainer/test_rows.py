@@ -1,6 +1,7 @@
 """Rows: what the model sees, what carries loss, which flag wins; a row depends on its index alone."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from trainer.recipe.stages import ColdStart, Fusion
 from trainer.rows.batch import forward, make_batch
 from trainer.rows.conversation import Conversation, draw_conversation, plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
-from trainer.rows.replies import ReplyWriter, boxed_span
+from trainer.rows.replies import ReplyWriter
 from trainer.rows.row import Row
 from trainer.sources import open_sources
 from trainer.sources.thinkmath import response_to
@@ -111,6 +112,14 @@ def test_cut_branches_train_the_response_alone(form: ThinkingFormat, example: Ex
     assert text_of(form, row, begin, end, {4.0}) == example.problem.answer
 
 
+def test_only_the_last_boxs_inside_weighs_more(form: ThinkingFormat, example: Example) -> None:
+    writer = ReplyWriter(form, answer_weight=4.0)
+    for response, heavy in [("It is \\boxed{1}, no, \\boxed{{2}+3}. {4}", "{2}+3"), ("It is 2.", "")]:
+        replied = replace(example, response=response)
+        row = writer.no_think_row(plain_conversation(example, thinks=False), replied)
+        assert text_of(form, row, 0, len(row.ids), {4.0}) == heavy
+
+
 def test_the_empty_block_is_trained_for_the_soft_switch_only(form: ThinkingFormat, example: Example) -> None:
     writer = ReplyWriter(form)
     soft = Conversation([{"role": "user", "content": "1+1 /no_think"}], True, False, True)
@@ -151,19 +160,6 @@ def test_cuts_fall_inside_the_thinking_and_late_ones_in_its_last_lines(form: Thi
         early["chain" if is_chain else "race"] += left > 2
     assert early["chain"] == 0
     assert early["race"] > 0
-
-
-@pytest.mark.parametrize(
-    ("text", "inside"),
-    [
-        ("It is \\boxed{1}, no, \\boxed{\\frac{1}{2}}. {x}", "\\frac{1}{2}"),
-        ("It is 2.", ""),
-        ("cut off: \\boxed{12", ""),
-    ],
-)
-def test_the_last_box_is_found(text: str, inside: str) -> None:
-    begin, end = boxed_span(text)
-    assert text[begin:end] == inside
 
 
 @given(seed=st.integers(0, 10**6), thinks=st.booleans(), in_system=st.floats(0, 1))

@@ -10,13 +10,13 @@ Only what the model itself must write carries loss:
 
 from functools import cached_property, lru_cache
 
+from evals.grading.extract import boxes
 from serve.formats import ThinkingFormat
 from trainer.examples import Example
 from trainer.rows.conversation import Conversation, prompt_ids, render
 from trainer.rows.row import Row
 
 ANSWER = "SO-IT-IS"
-BOX = "\\boxed{"
 
 
 class ReplyWriter:
@@ -103,18 +103,10 @@ class ReplyWriter:
         if self.answer_weight == 1.0:
             ids = list(self.form.encode(text))
             return ids, [1.0] * len(ids)
-        begin, end = boxed_span(text)
+        found = boxes(text)
+        # The answer ends where the box's closing brace stands.
+        end = found[-1][1] - 1 if found else 0
+        begin = end - len(found[-1][2]) if found else 0
         encoded = self.form.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         inside = [first < end and last > begin for first, last in encoded["offset_mapping"]]
         return encoded["input_ids"], [self.answer_weight if box else 1.0 for box in inside]
-
-
-def boxed_span(text: str) -> tuple[int, int]:
-    """Where the inside of the last box begins and ends; (0, 0) without a box."""
-    begin = text.rfind(BOX) + len(BOX)
-    depth = 1
-    for end in range(begin, len(text) if BOX in text else 0):
-        depth += (text[end] == "{") - (text[end] == "}")
-        if depth == 0:
-            return begin, end
-    return 0, 0
