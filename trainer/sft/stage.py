@@ -1,5 +1,7 @@
 """Run a cold start or fusion stage: from a checkpoint to the next, resumable at any point."""
 
+import sys
+
 from accelerate import PartialState
 from trl import SFTConfig
 
@@ -10,11 +12,11 @@ from trainer.progress import Progress
 from trainer.recipe.stages import ColdStart, Fusion, Rejection, SFTStage
 from trainer.rollouts import open_backend
 from trainer.rows.draw import RowSource
-from trainer.rows.rejection import read_kept, sample_thinking
+from trainer.rows.rejection import missing_blocks, read_kept, sample_thinking
 from trainer.sft.held_out import HeldOut, held_out_examples
-from trainer.sft.plan import Plan, Rows
+from trainer.sft.plan import SAMPLED_ROWS, Plan, Rows
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
-from trainer.sft.state import newest_whole, steps_done
+from trainer.sft.state import drop_halves, newest_whole, steps_done
 from trainer.sft.trainer import RowTrainer
 from trainer.sources import ExampleStream, open_sources
 
@@ -40,11 +42,14 @@ def own_thinking(
 ) -> ExampleStream:
     """The thinking half of fusion, sampled from the stage's first checkpoint into `rejection/`."""
     folder = context.folder / "rejection"
-    backend = open_backend(settings.rollouts, context.start, context.seed)
-    try:
-        sample_thinking(settings, backend, form, examples, context.seed, folder)
-    finally:
-        backend.close()
+    if missing_blocks(settings, folder):
+        backend = open_backend(settings.rollouts, context.start, context.seed)
+        try:
+            sample_thinking(settings, backend, form, examples, context.seed, folder)
+        finally:
+            backend.close()
+    # No process reads before all have written.
+    PartialState().wait_for_everyone()
     return read_kept(folder, context.seed)
 
 
@@ -61,6 +66,10 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
     tokenizer = load_tokenizer(context.start)
     model = load_model(context.start, context.recipe.model)
     plan = Plan(rows, stage, PartialState().num_processes)
+    for reason, count in plan.left_out.items():
+        PartialState().print(
+            f"{stage.name}: {count} of the first {SAMPLED_ROWS} rows are left out: {reason}", file=sys.stderr
+        )
     held_out = None
     if stage.evaluate_every:
         form = load_format(tokenizer, context.start)
@@ -73,13 +82,16 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_num_workers=0 if PartialState().device.type == "cpu" else 1,
     )
+    drop_halves(state)
     resumed = newest_whole(state)
     with Progress(context, plan.steps, steps_done(resumed)) as progress:
 
         def on_step(step: int, metrics: dict[str, float], tokens: int) -> None:
             check_loss(stage.name, step, metrics)
             if held_out is not None and (step % stage.evaluate_every == 0 or step == plan.steps):
-                metrics |= held_out.measure(trainer.model_wrapped, trainer.accelerator.device)
+                metrics |= held_out.measure(
+                    trainer.model_wrapped, trainer.vocabulary, trainer.accelerator.device
+                )
             progress.log(step, metrics, tokens)
 
         trainer = RowTrainer(model, tokenizer, plan, stage, arguments, on_step)
