@@ -24,7 +24,7 @@ from transformers import (
 
 from evals.problems import thinkmath
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
-from trainer.recipe.model import Model, ModelShape, Thinking
+from trainer.recipe.model import Lora, Model, ModelShape, Thinking
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -38,27 +38,9 @@ REPEATS = 100
 
 
 def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, tied embeddings) and a tokenizer learnt on thinkmath.
-
-    texts: what the model will also read, such as system prompts, whose words become tokens.
-    """
-    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
-    corpus = [
-        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
-        for item in items
-    ]
-    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
-    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
-    tokenizer = build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
-    config = Qwen3Config(
-        **shape.model_dump(exclude={"rope_theta"}),
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        dtype="float32",
-    )
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer learnt for it."""
+    tokenizer = new_tokenizer(shape, texts)
+    config = new_config(shape, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen3ForCausalLM(config)
@@ -139,6 +121,31 @@ def local_folder(path: Path) -> Path:
         ) from error
 
 
+def new_tokenizer(shape: ModelShape, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """A tokenizer learnt on thinkmath, the early-stop text and `texts`, whose words become tokens."""
+    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
+    corpus = [
+        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
+        for item in items
+    ]
+    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
+    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
+    return build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
+
+
+def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Config:
+    """The configuration of a Qwen3 model of this shape."""
+    return Qwen3Config(
+        **shape.model_dump(exclude={"rope_theta"}),
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        dtype="float32",
+    )
+
+
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint folder, with its chat template."""
     return AutoTokenizer.from_pretrained(path)
@@ -152,21 +159,24 @@ def load_model(path: Path, model: Model) -> PreTrainedModel:
     loaded = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype))
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable({"use_reentrant": False})
-    if model.lora is None:
-        return loaded
+    return loaded if model.lora is None else add_lora(loaded, model.lora)
+
+
+def add_lora(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
+    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
         task_type="CAUSAL_LM",
-        r=model.lora.rank,
-        lora_alpha=model.lora.alpha,
-        lora_dropout=model.lora.dropout,
-        target_modules=model.lora.target_modules,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
     )
     # Processes and resumed runs must begin with the same adapters.
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return get_peft_model(loaded, settings)
+        return get_peft_model(model, settings)
 
 
 def save_checkpoint(

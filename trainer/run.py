@@ -109,7 +109,7 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     """
     start = recipe.start_of(stage)
     if start is None:
-        return _first_checkpoint(recipe, out)
+        return first_checkpoint(recipe, out)
     if start not in {other.name for other in recipe.stages}:
         return _local_folder(Path(start), f"stages.{stage.name}.start")
     checkpoint = out / start / "checkpoint"
@@ -121,7 +121,11 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     return checkpoint
 
 
-def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
+def first_checkpoint(recipe: Recipe, out: Path) -> Path:
+    """The folder of the checkpoint a run begins with: the recipe's model, made in `out` where it must be.
+
+    Raises RunError if the model cannot be had.
+    """
     model = recipe.model
     folder = out / INIT
     if model.path is not None:
@@ -163,22 +167,34 @@ def claim(out: Path, recipe: Recipe) -> None:
     Raises:
         RunError: names the members in which a stage that has begun differs.
     """
+    different = differences(out, recipe)
+    if different:
+        raise RunError(
+            f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same values "
+            "to resume it, or another --out"
+        )
+    partial = out / "recipe.partial"
+    partial.write_text(json.dumps(_resolved(recipe), indent=2) + "\n", encoding="utf-8")
+    partial.replace(out / "recipe.json")
+
+
+def differences(out: Path, recipe: Recipe) -> list[str]:
+    """In which members the run in `out`, if any, has learnt from something else than this recipe says."""
     path = out / "recipe.json"
+    if not path.exists():
+        return []
+    before = _learnt(json.loads(path.read_text(encoding="utf-8")), out)
+    after = _learnt(_resolved(recipe), out)
+    both = before.keys() & after.keys()
+    return sorted(key for key in before.keys() | after.keys() if key not in both or before[key] != after[key])
+
+
+def _resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON's types, each stage with what it begins with and its seed."""
     members = recipe.model_dump(mode="json")
     for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
         resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
-    if path.exists():
-        before, after = _learnt(json.loads(path.read_text("utf-8")), out), _learnt(members, out)
-        different = sorted(key for key in after.keys() & before.keys() if after[key] != before[key])
-        different += sorted(after.keys() ^ before.keys())
-        if different:
-            raise RunError(
-                f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same "
-                "values to resume it, or another --out"
-            )
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(members, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    return members
 
 
 def _learnt(recipe: dict[str, Any], out: Path) -> dict[str, Any]:

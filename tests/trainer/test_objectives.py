@@ -1,8 +1,8 @@
 """The policy loss and its parts against numbers worked out by hand.
 
 Two rollouts. The first has advantage 1 and ratios 3/2 and 1/2; the second advantage -1 and ratios 3/2, 1/2
-and 1. With both bounds at 0.2 the surrogates min(r A, clip(r) A) are 1.2 and 0.5, sum 1.7, and -1.5, -0.8 and -1,
-sum -3.3. Padding holds values that would be noticed.
+and 1. With both bounds at 0.2 the surrogates min(r A, clip(r) A) are 1.2 and 0.5, sum 1.7, and -1.5, -0.8
+and -1, sum -3.3. Padding holds values that would be noticed.
 """
 
 import math
@@ -212,7 +212,8 @@ def test_entropy_of_known_distributions() -> None:
 
 def test_statistics_of_parts_add_up() -> None:
     mask = torch.tensor([[True, True, False], [True, False, False]])
-    values = {name: torch.arange(6.0).view(2, 3) + shift for shift, name in enumerate(("kl", "entropy"))}
+    names = ("clip/low", "clip/high", "kl", "entropy")
+    values = {name: torch.arange(6.0).view(2, 3) + shift for shift, name in enumerate(names)}
     maxima = {"ratio/max": torch.arange(6.0).view(2, 3), "mismatch/max": torch.ones(2, 3)}
 
     def part(rows: slice) -> PolicyStats:
@@ -222,7 +223,11 @@ def test_statistics_of_parts_add_up() -> None:
             {name: value[rows] for name, value in maxima.items()},
         )
 
+    assert "mismatch/kl" not in part(slice(0, 1)).metrics()  # not given
     whole, parts = part(slice(0, 2)), part(slice(0, 1)) + part(slice(1, 2))
     assert whole.metrics() == parts.metrics()
-    assert whole.metrics()["kl"] == pytest.approx((0 + 1 + 3) / 3)
+    assert whole.metrics()["kl"] == pytest.approx((0 + 1 + 3) / 3 + 2)
     assert whole.metrics()["ratio/max"] == 3
+    masked = PolicyStats.of(torch.zeros(2, 3, dtype=torch.bool), values, maxima)
+    assert masked.metrics() == {}
+    assert (whole + masked).metrics() == whole.metrics()

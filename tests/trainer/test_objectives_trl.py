@@ -1,4 +1,4 @@
-"""The policy loss against TRL's own GRPOTrainer: loss and gradients on the same model, tokens and advantages."""
+"""The policy loss against TRL's GRPOTrainer: loss and gradients on the same model, tokens and advantages."""
 
 from pathlib import Path
 from typing import Any

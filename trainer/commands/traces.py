@@ -17,7 +17,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "traces",
         help="print sample replies of a stage",
-        description="Print the sample replies that a stage wrote to its traces.jsonl. What was inserted and not "
+        description="Print the sample replies that a stage wrote to its traces.jsonl. What was inserted, not "
         "sampled (the early-stop text) stands between ⟦ and ⟧.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

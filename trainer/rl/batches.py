@@ -77,7 +77,8 @@ def make_minibatches(
     """Split rows at random into `objective.minibatches` and pack this process's part of each.
 
     Which rows share an optimizer step does not depend on the number of processes. Each process gets as many
-    micro-batches as the one with most, by empty ones, so that their collective operations match.
+    micro-batches as the one with most, by empty ones, so that their collective operations match. Rows without
+    a gradient are counted in the normaliser and not computed.
     """
     order = list(range(len(rows)))
     derive_rng(seed).shuffle(order)
@@ -87,11 +88,12 @@ def make_minibatches(
         if not part:
             continue
         chosen = sorted((rows[index] for index in part), key=len)
-        packs = [_pack(chosen[other::ranks], micro_batch_tokens) for other in range(ranks)]
-        most = max(len(pack) for pack in packs)
+        useful = [row for row in chosen if _has_gradient(row, objective)]
+        packs = [_pack(useful[other::ranks], micro_batch_tokens) for other in range(ranks)]
+        most = max(1, *(len(pack) for pack in packs))
         micro_batches = [_tensors(pack, objective, device) for pack in packs[rank]]
         while len(micro_batches) < most:
-            empty = _tensors([chosen[0]], objective, device)
+            empty = _tensors(chosen[:1], objective, device)
             empty.mask.zero_()
             micro_batches.append(empty)
         trained = torch.tensor([_trained(row, objective) for row in chosen])
@@ -108,6 +110,11 @@ def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
         else:
             packs.append([row])
     return packs
+
+
+def _has_gradient(row: Row, objective: Objective) -> bool:
+    regularised = objective.kl.coefficient > 0 or objective.entropy_bonus != 0
+    return _trained(row, objective) > 0 and (regularised or row.advantage != 0)
 
 
 def _trained(row: Row, objective: Objective) -> int:

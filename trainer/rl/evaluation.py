@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -49,19 +50,26 @@ def held_out_problems(recipe: Recipe) -> list[Problem]:
     return load(recipe.ablation.problems, limit=min(PROBLEMS, recipe.ablation.limit))
 
 
-def measure(
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A graded reply: which problem, under which arm, and whether its thinking was cut."""
+
+    arm: str
+    problem: str
+    right: bool
+    cut: bool
+    thinking_tokens: int
+
+
+def answer_all(
     backend: RolloutBackend,
     problems: Sequence[Problem],
     arms: Sequence[Arm],
     settings: Rollouts,
     form: ThinkingFormat,
     accelerator: Accelerator,
-) -> dict[str, float]:
-    """Share of right greedy replies: `eval/<arm>`, and `eval/<arm>_cut` of those whose thinking was cut.
-
-    Problems are dealt over processes; every process gets the result. `eval/thinking_tokens` is the mean of
-    the arm that thinks without a budget.
-    """
+) -> list[Answer]:
+    """Greedy replies to every problem under every arm; dealt over processes, each of which gets them all."""
     asked = [(arm, problem) for arm in arms for problem in problems]
     own = asked[accelerator.process_index :: accelerator.num_processes]
     requests = [
@@ -80,22 +88,25 @@ def measure(
         for rollout, (arm, problem) in zip(rollouts, own, strict=True)
     ]
     grades = grade_many([(one.problem.answer, one.answer) for one in completions])
-    results = gather_object(
-        [
-            (arm.name, grade.correct, completion.stop_cause == "budget", completion.thinking_tokens)
-            for (arm, _), completion, grade in zip(own, completions, grades, strict=True)
-        ]
-    )
+    answers = [
+        Answer(arm.name, problem.id, grade.correct, one.stop_cause == "budget", one.thinking_tokens)
+        for (arm, problem), one, grade in zip(own, completions, grades, strict=True)
+    ]
+    return gather_object(answers)
+
+
+def summarise(answers: Sequence[Answer], arms: Sequence[Arm]) -> dict[str, float]:
+    """Shares of right answers: `eval/<arm>`, and `eval/<arm>_cut` of those whose thinking was cut.
+
+    `eval/thinking_tokens` is the mean of the arm that thinks without a budget.
+    """
     metrics = {}
     for arm in arms:
-        its = [result for result in results if result[0] == arm.name]
-        metrics[f"eval/{arm.name}"] = _share([right for _, right, _, _ in its])
-        if arm.budget is not None and any(cut for _, _, cut, _ in its):
-            metrics[f"eval/{arm.name}_cut"] = _share([right for _, right, cut, _ in its if cut])
+        its = [answer for answer in answers if answer.arm == arm.name]
+        cut = [answer for answer in its if answer.cut]
+        metrics[f"eval/{arm.name}"] = fmean(answer.right for answer in its)
+        if arm.budget is not None and cut:
+            metrics[f"eval/{arm.name}_cut"] = fmean(answer.right for answer in cut)
         if arm.thinks and arm.budget is None:
-            metrics["eval/thinking_tokens"] = sum(tokens for *_, tokens in its) / len(its)
+            metrics["eval/thinking_tokens"] = fmean(answer.thinking_tokens for answer in its)
     return metrics
-
-
-def _share(values: Sequence[bool]) -> float:
-    return sum(values) / len(values)

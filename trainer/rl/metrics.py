@@ -17,7 +17,8 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
     `cut/share` is of the replies asked to think, `cut/accuracy` of those that were cut; `reward/think`,
     `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode. What has
-    no replies is left out.
+    no replies is left out. `entropy` is the mean of -log p over sampled tokens, an unbiased estimate of the
+    sampling distribution's entropy (nats per token).
     """
     replies = [reply for group in groups for reply in zip(group.completions, group.scores, strict=True)]
     if not replies:
@@ -26,7 +27,15 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     no_think = [reply for reply in replies if not reply[0].thinks]
     cut = [reply for reply in think if reply[0].stop_cause == "budget"]
     rewards = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
+    sampled = [
+        logprob
+        for group in groups
+        for rollout in group.rollouts
+        for logprob, inserted in zip(rollout.logprobs, rollout.inserted, strict=True)
+        if not inserted
+    ]
     metrics = {
+        "entropy": -sum(sampled) / max(len(sampled), 1),
         "reward/total": _mean(replies, _total),
         "reward/deviation": float(rewards.std(dim=1).mean()),
         "group/zero_variance": float(zero_variance(rewards).double().mean()),

@@ -53,10 +53,15 @@ class PolicyUpdate:
         total = PolicyStats(
             self._accelerator.reduce(total.sums, "sum"), self._accelerator.gather(total.maxima[None]).amax(0)
         )
+        metrics = total.metrics()
+        if self._reference is None:
+            del metrics["kl"]
+        # Measured on all rollouts instead, also on those without a gradient.
+        del metrics["entropy"]
         return {
             "loss": sum(losses) / len(losses),
             "gradient/norm": sum(norms) / len(norms),
-            **total.metrics(),
+            **metrics,
         }
 
     @torch.no_grad()
@@ -95,7 +100,7 @@ class PolicyUpdate:
 
     def _loss(self, batch: MicroBatch, normaliser: float) -> tuple[torch.Tensor, PolicyStats]:
         logprobs, entropies = token_logprobs(
-            self._model, batch, self._temperature, entropy_gradient=self._objective.entropy_bonus != 0
+            self._model, batch, self._temperature, with_entropy=self._objective.entropy_bonus != 0
         )
         return policy_loss(
             logprobs,

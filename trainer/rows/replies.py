@@ -16,6 +16,7 @@ from trainer.examples import Example
 from trainer.rows.conversation import Conversation, prompt_ids, render
 from trainer.rows.row import Row
 
+ANSWER = "SO-IT-IS"
 BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
 
 
@@ -32,14 +33,21 @@ class ReplyWriter:
 
     @cached_property
     def end_of_turn(self) -> str:
-        """The token that ends a reply.
+        """The token that ends a reply: what the chat template writes after one.
 
-        Raises ValueError if the tokenizer has none.
+        Raises ValueError if it writes none.
         """
-        token = self.form.tokenizer.eos_token
-        if token is None:
-            raise ValueError("tokenizer: it has no eos_token, so no reply would end; give it one")
-        return str(token)
+        tokenizer = self.form.tokenizer
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}], tokenize=False
+        )
+        after = self.form.encode(text.rpartition(ANSWER)[2])
+        if not after or after[0] not in tokenizer.added_tokens_decoder:
+            raise ValueError(
+                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no control "
+                "token, so no reply would end; let it write the end-of-turn token there"
+            )
+        return str(tokenizer.added_tokens_decoder[after[0]])
 
     def think_row(self, conversation: Conversation, example: Example) -> Row:
         """Thinking and response, all trained with weight 1."""
@@ -50,7 +58,7 @@ class ReplyWriter:
             text = text.removeprefix(opened if text.startswith(opened) else form.open)
         prompt, reply = prompt_ids(form, conversation), form.encode(text)
         weights = [0.0] * len(prompt) + [1.0] * len(reply)
-        return Row([*prompt, *reply], weights, len(prompt), "think")
+        return Row([*prompt, *reply], weights, len(prompt), "think", conversation)
 
     def thinking_span(self, row: Row) -> tuple[int, int]:
         """First thinking token of a think row and the end of its thinking, the close tag's place."""
@@ -58,7 +66,10 @@ class ReplyWriter:
         return begin, row.ids.index(self.form.close_id, row.prompt)
 
     def add_cut(self, row: Row, example: Example, cut: int) -> None:
-        """Branch off a think row after `cut` thinking tokens: the early-stop text, without loss; the response."""
+        """Branch off a think row after `cut` thinking tokens: the early-stop text, then the response.
+
+        The inserted text carries no loss.
+        """
         fork = self.thinking_span(row)[0] + cut
         row.add_branch(fork, self.form.stop_ids, *self._response(example), kind="cut")
 
@@ -83,6 +94,7 @@ class ReplyWriter:
             [0.0] * len(prompt) + [1.0] * len(block) + weights,
             len(prompt),
             "no_think",
+            conversation,
         )
 
     def _response(self, example: Example) -> tuple[list[int], list[float]]:

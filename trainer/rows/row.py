@@ -7,6 +7,8 @@ trace measures every budget in a forked sweep.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from trainer.rows.conversation import Conversation
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -27,13 +29,15 @@ class Row:
     """Token ids of a trunk and its branches, and the loss weight of each, 0 where not trained.
 
     A branch's first token has weight 0, as the token before it in `ids` is not the one it follows.
-    prompt: how many of the ids are the prompt. kind: `think` or `no_think`, of the trunk.
+    prompt: how many of the ids are the prompt, and `conversation` what it says. kind: `think` or `no_think`,
+    of the trunk.
     """
 
     ids: list[int]
     weights: list[float]
     prompt: int
     kind: str
+    conversation: Conversation
     branches: list[Branch] = field(default_factory=list)
 
     def add_branch(

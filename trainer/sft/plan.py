@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 from trainer.recipe.stages import SFTStage
-from trainer.rows.draw import RowSource
 from trainer.rows.row import Row
 
 CHUNK_STEPS = 32
@@ -35,6 +35,20 @@ class Share:
     tokens: int
 
 
+class Rows(Protocol):
+    """Rows by number, each a function of the number alone. size: how many; None is endless."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def size(self) -> int | None: ...
+
+    def at(self, index: int) -> Row | str:
+        """Row `index`, or why it is left out."""
+        ...
+
+
 class Plan:
     """The steps of a stage.
 
@@ -42,7 +56,7 @@ class Plan:
     rows are drawn for CHUNK_STEPS steps. left_out: why rows were left out so far, and how many.
     """
 
-    def __init__(self, source: RowSource, stage: SFTStage, processes: int = 1) -> None:
+    def __init__(self, source: Rows, stage: SFTStage, processes: int = 1) -> None:
         """Raises ValueError if none of the first rows can be used, or for epochs of an endless source."""
         self._source, self._stage, self._processes = source, stage, processes
         drawn = [source.at(index) for index in range(SAMPLED_ROWS)]
@@ -76,7 +90,7 @@ class Plan:
         )
 
     def _all_rows(self) -> int | None:
-        epochs, size = self._stage.epochs, self._source.examples.size
+        epochs, size = self._stage.epochs, self._source.size
         if epochs is None:
             return None
         if size is None:

@@ -1,28 +1,23 @@
 """TRL's SFT trainer on our batches: weighted token loss, tree masks, metrics of every step."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
-from transformers.trainer_callback import PrinterCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from trainer.optimizers import build_optimizer, learning_rate_scale
 from trainer.recipe.stages import SFTStage
 from trainer.rows.batch import make_batch
 from trainer.sft.plan import Plan
-from trainer.sft.state import seal
-
-OnStep = Callable[[int, dict[str, float], int], None]
-"""Called after each step, on every process, with its number (from 1), its metrics and its tokens."""
+from trainer.sft.sealed import OnStep, SealedTrainer, StepCallback
 
 
-class RowTrainer(SFTTrainer):
+class RowTrainer(SealedTrainer, SFTTrainer):
     """Trains on the steps of a plan.
 
     Its dataset is the numbers of all processes' shares and its collator makes a share from its number, so
@@ -50,9 +45,8 @@ class RowTrainer(SFTTrainer):
             train_dataset=Dataset.from_dict({"share": range(plan.steps * arguments.world_size)}),
             processing_class=tokenizer,
             optimizers=(optimizer, schedule),
-            callbacks=[_StepCallback(self, on_step)],
+            callbacks=[StepCallback(self, on_step)],
         )
-        self.remove_callback(PrinterCallback)
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -100,28 +94,6 @@ class RowTrainer(SFTTrainer):
             "accuracy/token": right / max(1.0, trained),
             "entropy": entropy / max(1.0, trained),
         }
-
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
-        """Not counted: the estimate looks for input ids where a step has micro-batches."""
-        return 0
-
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Past TRL's own, which adds a model card for the hub.
-        Trainer._save_checkpoint(self, model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
-
-    def _send_telemetry(self) -> None:
-        """Nothing is reported to anyone."""
-
-
-class _StepCallback(TrainerCallback):
-    def __init__(self, trainer: RowTrainer, on_step: OnStep) -> None:
-        self._trainer, self._on_step = trainer, on_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._on_step(state.global_step, self._trainer.take_metrics(), self._trainer.step_tokens)
 
 
 class _Collator:

@@ -1,0 +1,1 @@
+"""Measurements of training, run from the command line: `python -m trainer.bench.NAME`."""
