@@ -54,7 +54,7 @@ def test_a_trunk_is_trained_once() -> None:
 def test_mean_squares_against_a_written_out_analysis() -> None:
     """Sums of squares of the two-way layout, computed by projections."""
     rng = np.random.default_rng(1)
-    d = rng.choice([-1.0, 0.0, 1.0], (30, 3)) + rng.normal(0, 0.3, (1, 3))
+    d = rng.choice([-1.0, 0.0, 1.0], (30, 1)) + rng.normal(0, 0.3, (30, 3)) + rng.normal(0, 0.5, (1, 3))
     d = np.clip(d, -1, 1)
     found = crossed_difference(d)
     assert found is not None
