@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         print(show(found))
         return WRONG_USAGE if found.mistakes else 0
 
+    from accelerate import PartialState
     from transformers.utils import logging
 
     from trainer.run import RunError, run_recipe
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         return fail(str(error), WRONG_USAGE)
     except KeyboardInterrupt:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
-    print(f"checkpoint: {checkpoint}")
+    PartialState().print(f"checkpoint: {checkpoint}")
     return 0
 
 
