@@ -54,7 +54,6 @@ GRADABLE = (
     "string_splitting",
     "syllogism",
     "zebra_puzzles",
-
 )
 """Tasks that `measure_tasks` found gradable in reasoning-gym 0.1.25: 12 items, some 60 answers, of each.
 
@@ -82,10 +81,10 @@ class Procedural:
     size: int | None = None
 
     def __init__(self, task: str, options: Mapping[str, Any], seed: int, known: bool = True) -> None:
-    """known: refuse tasks that are not in GRADABLE.
+        """known: refuse tasks that are not in GRADABLE.
 
         Raises ValueError: no such task, one we cannot grade, or an option the task does not have or take.
-    """
+        """
         from reasoning_gym.factory import DATASETS
 
         if task not in DATASETS or (known and task not in GRADABLE):
@@ -107,7 +106,7 @@ class Procedural:
             raise ValueError(f"options: {task} refuses {self._options}: {error}") from error
 
     def entry(self, index: int) -> tuple[Any, dict[str, Any]]:
-    """The data set that made item `index`, and the item as reasoning-gym has it."""
+        """The data set that made item `index`, and the item as reasoning-gym has it."""
         chunk, offset = divmod(index, CHUNK)
         dataset = self._chunk(chunk)
         return dataset, dataset[offset]
