@@ -275,6 +275,22 @@ def test_a_mode_without_a_right_reply_is_an_error(prompts: PromptStream, tmp_pat
         TeacherRows(path, prompts, OffPolicy(problems=1, tokens=1, batch_tokens=1), seed=0)
 
 
+def test_adapters_are_trained_and_merged(recipe_path: Path, tmp_path: Path) -> None:
+    changes = [
+        "model.lora={rank=2,alpha=4,target_modules=['q_proj','up_proj']}",
+        "stages.distill.evaluate_every=0",
+        "stages.distill.on_policy.steps=2",
+    ]
+    recipe = load_recipe(recipe_path, changes)
+    stage = recipe.stages[0].model_copy(update={"off_policy": None})
+    run_recipe(recipe.model_copy(update={"stages": [stage]}), tmp_path, only=["distill"])
+    before = load_file(recipe_path.parent / "student" / "model.safetensors")
+    after = load_file(tmp_path / "distill" / "checkpoint" / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[-2] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"q_proj", "up_proj"}
+
+
 def test_vocabularies_must_be_the_same(tmp_path: Path) -> None:
     check_same_vocabulary(new_student(tmp_path / "same"), DEFAULT_MODEL)
     with pytest.raises(ValueError, match=r"teacher: .* embedding has 576 rows and the student's 640"):
