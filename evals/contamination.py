@@ -43,6 +43,15 @@ def words_of(text: str) -> list[str]:
     return [_ALIASES.get(word, word) for word in map(str.lower, _TOKENS.findall(text)) if word]
 
 
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """A problem that shares n-grams with a text: what share of its own, and the longest run of words."""
+
+    problem: Problem
+    share: float
+    match: str
+
+
 @dataclass(slots=True)
 class _Sought:
     """A problem with the n-grams of it that were found, and the training text that holds most of them."""
@@ -57,7 +66,7 @@ class _Sought:
     exact: str | None = None
 
 
-class _Index:
+class ProblemIndex:
     """The n-grams of the problems; training words that no problem has are -1 and break n-grams.
 
     A problem of fewer than n words is sought as a whole.
@@ -87,17 +96,19 @@ class _Index:
         self.lengths = {first: sorted(each) for first, each in lengths.items()}
         self.spellings = list(self.vocabulary)
 
+    def overlaps(self, content: str) -> list[Overlap]:
+        """The problems that share an n-gram with a text, largest share first."""
+        words, hits = self._hits(content)
+        found = []
+        for number, grams in hits.items():
+            sought = self.sought[number]
+            share = len(set(grams.values())) / sought.grams
+            found.append(Overlap(sought.problem, share, self.in_words(_longest_run(grams, words))))
+        return sorted(found, key=lambda overlap: (-overlap.share, overlap.problem.id))
+
     def look_up(self, text: Text) -> int:
         """Note every problem's n-grams in a training text; returns the words of the text."""
-        words = [self.vocabulary.get(word, -1) for word in words_of(text.content)]
-        hits: dict[int, dict[int, tuple[int, ...]]] = defaultdict(dict)
-        for start, end in _known_runs(words):
-            for at in range(start, end):
-                for length in self.lengths.get(words[at], ()):
-                    gram = tuple(words[at : at + length])
-                    if at + length <= end and gram in self.grams:
-                        for number in self.grams[gram]:
-                            hits[number][at] = gram
+        words, hits = self._hits(text.content)
         for number, grams in hits.items():
             self._note(self.sought[number], grams, words, text.where)
         if hits:
@@ -106,19 +117,43 @@ class _Index:
                     self.sought[number].exact = text.where
         return len(words)
 
+    def in_words(self, words: Sequence[int]) -> str:
+        """The first words of a match."""
+        return " ".join(self.spellings[word] for word in words[:_QUOTED_WORDS])
+
+    def _hits(self, content: str) -> tuple[list[int], dict[int, dict[int, tuple[int, ...]]]]:
+        """A text's words, and for each problem that shares any its n-grams by their place in the text."""
+        words = [self.vocabulary.get(word, -1) for word in words_of(content)]
+        hits: dict[int, dict[int, tuple[int, ...]]] = defaultdict(dict)
+        for start, end in _known_runs(words):
+            for at in range(start, end):
+                for length in self.lengths.get(words[at], ()):
+                    gram = tuple(words[at : at + length])
+                    if at + length <= end and gram in self.grams:
+                        for number in self.grams[gram]:
+                            hits[number][at] = gram
+        return words, hits
+
     def _note(self, sought: _Sought, grams: dict[int, tuple[int, ...]], words: list[int], where: str) -> None:
         distinct = set(grams.values())
         sought.found |= distinct
         share = len(distinct) / sought.grams
         if share <= sought.share:
             return
-        sought.share, sought.where, sought.longest = share, where, ()
-        first = last = -2
-        for at, gram in sorted(grams.items()):
-            first = at if at != last + 1 else first
-            last = at
-            if at + len(gram) - first > len(sought.longest):
-                sought.longest = tuple(words[first : at + len(gram)])
+        sought.share, sought.where = share, where
+        sought.longest = _longest_run(grams, words)
+
+
+def _longest_run(grams: dict[int, tuple[int, ...]], words: list[int]) -> tuple[int, ...]:
+    """The longest stretch of a text that n-grams cover without a gap."""
+    longest: tuple[int, ...] = ()
+    first = last = -2
+    for at, gram in sorted(grams.items()):
+        first = at if at != last + 1 else first
+        last = at
+        if at + len(gram) - first > len(longest):
+            longest = tuple(words[first : at + len(gram)])
+    return longest
 
 
 def _known_runs(words: list[int]) -> Iterable[tuple[int, int]]:
@@ -158,7 +193,7 @@ def check(
         raise ValueError(f"share: {share} is not in (0, 1]; 0.5 is half of a problem's n-grams")
     if not problems:
         raise ValueError("problems: none given; give at least one")
-    index = _Index(problems, n)
+    index = ProblemIndex(problems, n)
     read = []
     for source in train:
         started = time.monotonic()
@@ -189,7 +224,7 @@ def check(
                 "where": sought.where,
                 "exact": sought.exact,
                 "longest": len(sought.longest),
-                "match": " ".join(index.spellings[word] for word in sought.longest[:_QUOTED_WORDS]),
+                "match": index.in_words(sought.longest),
             }
             for sought in hit
         ],

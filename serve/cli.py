@@ -62,8 +62,13 @@ def prepare_environment(model: str, cpu: bool) -> None:
         os.environ.setdefault(name, value)
 
 
-def vllm_arguments(model: str, rest: Sequence[str], cpu: bool, log_format: str = "text") -> list[str]:
-    """vLLM's command line: the user's flags after our defaults for those not given."""
+def vllm_arguments(
+    model: str, rest: Sequence[str], cpu: bool, log_format: str = "text", *, updates: bool = False
+) -> list[str]:
+    """vLLM's command line: the user's flags after our defaults for those not given.
+
+    updates: the weights may be replaced, by a trainer, who wants log-probabilities as tokens were sampled.
+    """
     given = {arg.split("=")[0].replace("_", "-") for arg in rest if arg.startswith("--")}
     defaults = {
         "--host": ["127.0.0.1"],
@@ -72,6 +77,11 @@ def vllm_arguments(model: str, rest: Sequence[str], cpu: bool, log_format: str =
     }
     if log_format == "json":
         defaults |= {"--logging-config.formatter": ["json"], "--disable-uvicorn-access-log": []}
+    if updates:
+        defaults |= {
+            "--worker-extension-cls": ["serve.weights.WeightUpdates"],
+            "--logprobs-mode": ["processed_logprobs"],
+        }
     if Path(model).is_dir():
         shipped = Path(model).resolve() == DEFAULT_MODEL.resolve()
         defaults["--served-model-name"] = [DEFAULT_MODEL_NAME if shipped else Path(model).resolve().name]
@@ -99,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from serve import server
 
-    return server.run(ours, vllm_arguments(model, rest, cpu, ours.log_format), show_help=ours.help == "all")
+    updates = ours.weight_updates is not None
+    arguments = vllm_arguments(model, rest, cpu, ours.log_format, updates=updates)
+    return server.run(ours, arguments, show_help=ours.help == "all")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A CPU worker that survives two kinds of request that end vLLM 0.32's: seeded ones, and a short first one.
 
+And one that does not keep the first request for log-probabilities waiting: see `init_device`.
+
 A prompt that is prefilled in chunks is sampled at the end of each; vLLM discards all but the last sample and
 rewinds the request's random generator with `Generator.set_offset`. CPU generators do not have that, and vLLM
 0.32's engine dies (`GPUModelRunner._bookkeeping_sync`). Here the rows to be discarded are sampled without
@@ -13,7 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import vllm.v1.sample.sampler as sampler
 import vllm.v1.worker.cpu_worker as cpu_worker
+from vllm.v1.sample.ops.logprobs import batched_count_greater_than
 from vllm.v1.worker.cpu_model_runner import CPUModelRunner
 
 
@@ -33,4 +37,7 @@ class SeedSafeCPUWorker(cpu_worker.CPUWorker):
         cpu_worker.CPUModelRunner = SeedSafeCPUModelRunner
         if torch.cpu._is_amx_tile_supported():
             torch.cpu._init_amx()
+        # Where a log-probability ranks is counted by a function that is compiled at its first call: a minute
+        # on a small machine, for a thousandth of a step.
+        sampler.batched_count_greater_than = batched_count_greater_than._torchdynamo_orig_callable
         super().init_device()

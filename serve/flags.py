@@ -88,6 +88,13 @@ def _operation_flags(group: argparse._ArgumentGroup) -> None:
         help="json: all logs as JSON, and for each HTTP request one line with times, tokens and stop causes "
         "(no user text, no keys) in place of the access log (default: %(default)s)",
     )
+    group.add_argument(
+        "--weight-updates",
+        type=Path,
+        metavar="FOLDER",
+        help="for training: POST /v1/weights {path, version} loads a checkpoint of this folder; if there are "
+        "API keys, only for those with may_update_weights (default: no such route)",
+    )
 
 
 def _at_least(least: int, what: str) -> Callable[[str], int]:

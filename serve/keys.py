@@ -8,6 +8,7 @@ A key file is JSON or TOML, by its suffix, with one list `keys`:
     max_budget = 512                      # thinking tokens, a ceiling on what its requests may ask
     default_thinking = {deadline = 30}    # members of `thinking` for requests that do not name them
     max_concurrent_requests = 4
+    may_update_weights = true             # with the server's --weight-updates
 """
 
 import hashlib
@@ -25,7 +26,15 @@ from serve.budget import RequestError, ThinkingBudget, with_members
 KEY_VARIABLES = ("VLLM_API_KEY", "THINKDIAL_API_KEYS")
 """Environment variables that hold a key, or several with white space between them."""
 
-MEMBERS = ("name", "key", "sha256", "max_budget", "default_thinking", "max_concurrent_requests")
+MEMBERS = (
+    "name",
+    "key",
+    "sha256",
+    "max_budget",
+    "default_thinking",
+    "max_concurrent_requests",
+    "may_update_weights",
+)
 
 
 class KeyFileError(ValueError):
@@ -38,13 +47,14 @@ class ApiKey:
 
     name: how logs and errors call it. max_budget: most thinking tokens of a choice that its requests may ask.
     default: replaces the server's default for its requests. max_concurrency: requests that may run at once.
-    None is no limit, or no default of its own.
+    None is no limit, or no default of its own. may_update_weights: may have the server load a checkpoint.
     """
 
     name: str
     max_budget: int | None = None
     default: ThinkingBudget | None = None
     max_concurrency: int | None = None
+    may_update_weights: bool = False
 
 
 class KeyRing:
@@ -135,6 +145,7 @@ def _entry(where: str, entry: Any, default: ThinkingBudget) -> tuple[bytes, ApiK
         max_budget=_count(where, entry, "max_budget", least=0),
         default=own,
         max_concurrency=_count(where, entry, "max_concurrent_requests", least=1),
+        may_update_weights=_flag(where, entry, "may_update_weights"),
     )
 
 
@@ -160,4 +171,11 @@ def _count(where: str, entry: Mapping[str, Any], name: str, least: int) -> int |
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise KeyFileError(f"{where}.{name} is {value!r}; it must be an integer of at least {least}")
+    return value
+
+
+def _flag(where: str, entry: Mapping[str, Any], name: str) -> bool:
+    value = entry.get(name, False)
+    if not isinstance(value, bool):
+        raise KeyFileError(f"{where}.{name} is {value!r}; it must be true or false")
     return value

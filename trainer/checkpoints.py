@@ -24,7 +24,7 @@ from transformers import (
 
 from evals.problems import thinkmath
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
-from trainer.recipe.model import Model, ModelShape, Thinking
+from trainer.recipe.model import Lora, Model, ModelShape
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -37,28 +37,24 @@ REPEATS = 100
 """How often the other texts stand in that corpus, so that each of their words is one token."""
 
 
-def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, tied embeddings) and a tokenizer learnt on thinkmath.
+def new_checkpoint(
+    shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = (), taken_from: Path | None = None
+) -> None:
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer.
 
-    texts: what the model will also read, such as system prompts, whose words become tokens.
+    taken_from: the checkpoint folder whose tokenizer it is; None learns one on thinkmath. texts: what is then
+    read too, such as system prompts, whose words become tokens.
+
+    Raises:
+        ValueError: `taken_from` has more tokens than the shape.
     """
-    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
-    corpus = [
-        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
-        for item in items
-    ]
-    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
-    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
-    tokenizer = build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
-    config = Qwen3Config(
-        **shape.model_dump(exclude={"rope_theta"}),
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        dtype="float32",
-    )
+    tokenizer = new_tokenizer(shape, texts) if taken_from is None else load_tokenizer(taken_from)
+    if len(tokenizer) > shape.vocab_size:
+        raise ValueError(
+            f"model.shape.vocab_size: {shape.vocab_size} is wrong because {str(taken_from)!r} has "
+            f"{len(tokenizer)} tokens; give as many or more"
+        )
+    config = new_config(shape, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Qwen3ForCausalLM(config)
@@ -68,15 +64,23 @@ def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[s
     save_checkpoint(model, tokenizer, folder)
 
 
-def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
-    """The tokenizer of a checkpoint, given thinking: its tags are tokens and its template writes them.
+def thinking_tokenizer(path: Path, model: Model) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
+    """The tokenizer of a checkpoint, given `model.thinking`: tags that are tokens, and a template with them.
 
     Raises:
-        ValueError: the template is Qwen3's and the model has no tokens for its turns.
+        ValueError: the template is Qwen3's and the model has no tokens for its turns; or the tags are new
+            tokens and the embeddings are not trained.
     """
+    thinking = model.thinking
+    assert thinking is not None
     tokenizer = load_tokenizer(path)
     tags = [thinking.open, thinking.close]
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    added = tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    if added and model.lora is not None:
+        raise ValueError(
+            f"model.lora: model.thinking adds {tags} to {str(path)!r}, tokens whose embeddings lora does not "
+            "train; leave out lora, or give a model that has the tags"
+        )
     if thinking.template is not None:
         tokenizer.chat_template = thinking.template.read_text(encoding="utf-8")
     else:
@@ -93,15 +97,15 @@ def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokeni
     return tokenizer, form
 
 
-def add_thinking(path: Path, thinking: Thinking, folder: Path) -> None:
+def add_thinking(path: Path, settings: Model, folder: Path) -> None:
     """Write the checkpoint at `path` with thinking added, as `thinking_tokenizer` says.
 
     A tag's embedding is the mean of those of the tokens it was spelt with, so that training begins near what
     the text meant to the model.
     """
     plain = load_tokenizer(path)
-    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (thinking.open, thinking.close)}
-    tokenizer, form = thinking_tokenizer(path, thinking)
+    tokenizer, form = thinking_tokenizer(path, settings)
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (form.open, form.close)}
     model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -139,6 +143,31 @@ def local_folder(path: Path) -> Path:
         ) from error
 
 
+def new_tokenizer(shape: ModelShape, texts: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """A tokenizer learnt on thinkmath, the early-stop text and `texts`, whose words become tokens."""
+    items = itertools.islice(thinkmath.stream("train", seed=0), CORPUS_PROBLEMS)
+    corpus = [
+        f"{item.problem.problem}\n{item.trace}\nThe answer is \\boxed{{{item.problem.answer}}}."
+        for item in items
+    ]
+    stop_text = f"{STOP_SENTENCE}\n{CLOSE}\n\n"
+    corpus += [stop_text, "system user assistant think no_think", *texts] * REPEATS
+    return build_tokenizer(corpus, shape.vocab_size, shape.max_position_embeddings)
+
+
+def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Config:
+    """The configuration of a Qwen3 model of this shape."""
+    return Qwen3Config(
+        **shape.model_dump(exclude={"rope_theta"}),
+        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta},
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        dtype="float32",
+    )
+
+
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint folder, with its chat template."""
     return AutoTokenizer.from_pretrained(path)
@@ -152,21 +181,24 @@ def load_model(path: Path, model: Model) -> PreTrainedModel:
     loaded = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype))
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable({"use_reentrant": False})
-    if model.lora is None:
-        return loaded
+    return loaded if model.lora is None else add_lora(loaded, model.lora)
+
+
+def add_lora(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
+    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call."""
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
         task_type="CAUSAL_LM",
-        r=model.lora.rank,
-        lora_alpha=model.lora.alpha,
-        lora_dropout=model.lora.dropout,
-        target_modules=model.lora.target_modules,
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
     )
     # Processes and resumed runs must begin with the same adapters.
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return get_peft_model(loaded, settings)
+        return get_peft_model(model, settings)
 
 
 def save_checkpoint(

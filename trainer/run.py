@@ -2,6 +2,8 @@
 
 import gc
 import importlib
+import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,14 +27,16 @@ RUNNERS = {
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"
 """Folder, in the run's, of a model made from nothing or given thinking."""
-FREE_IN_MODEL = {"gradient_checkpointing"}
+FREE_IN_MODEL = ("gradient_checkpointing",)
 """Members that do not change what is learnt, so that a resumed run may change them."""
-FREE_IN_STAGE: Any = {
-    "checkpoint_every": True,
-    "evaluate_every": True,
-    "micro_batch_tokens": True,
-    "rollouts": {"urls", "kv_cache_gib", "sync_tolerance"},
-}
+FREE_IN_STAGE = (
+    "checkpoint_every",
+    "evaluate_every",
+    "micro_batch_tokens",
+    "rollouts.urls",
+    "rollouts.kv_cache_gib",
+    "rollouts.sync_tolerance",
+)
 
 
 class RunError(ValueError):
@@ -105,7 +109,7 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     """
     start = recipe.start_of(stage)
     if start is None:
-        return _first_checkpoint(recipe, out)
+        return first_checkpoint(recipe, out)
     if start not in {other.name for other in recipe.stages}:
         return _local_folder(Path(start), f"stages.{stage.name}.start")
     checkpoint = out / start / "checkpoint"
@@ -117,7 +121,11 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     return checkpoint
 
 
-def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
+def first_checkpoint(recipe: Recipe, out: Path) -> Path:
+    """The folder of the checkpoint a run begins with: the recipe's model, made in `out` where it must be.
+
+    Raises RunError if the model cannot be had.
+    """
     model = recipe.model
     folder = out / INIT
     if model.path is not None:
@@ -125,7 +133,7 @@ def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
         if model.thinking is None:
             return path
         if not _exists(folder):
-            add_thinking(path, model.thinking, folder)
+            add_thinking(path, model, folder)
     elif model.shape is not None and not _exists(folder):
         prompts = [
             prompt
@@ -133,7 +141,8 @@ def _first_checkpoint(recipe: Recipe, out: Path) -> Path:
             if isinstance(stage, Fusion)
             for prompt in stage.mix.system_prompts
         ]
-        new_checkpoint(model.shape, recipe.seed, folder, prompts)
+        taken_from = model.tokenizer and _local_folder(model.tokenizer, "model.tokenizer")
+        new_checkpoint(model.shape, recipe.seed, folder, prompts, taken_from)
     return folder
 
 
@@ -159,34 +168,44 @@ def claim(out: Path, recipe: Recipe) -> None:
     Raises:
         RunError: names the members in which a stage that has begun differs.
     """
+    different = differences(out, recipe)
+    if different:
+        raise RunError(
+            f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same values "
+            "to resume it, or another --out"
+        )
+    partial = out / "recipe.partial"
+    partial.write_text(json.dumps(_resolved(recipe), indent=2) + "\n", encoding="utf-8")
+    partial.replace(out / "recipe.json")
+
+
+def differences(out: Path, recipe: Recipe) -> list[str]:
+    """In which members the run in `out`, if any, has learnt from something else than this recipe says."""
     path = out / "recipe.json"
-    if path.exists():
-        held = Recipe.model_validate_json(path.read_text(encoding="utf-8"))
-        before, after = _learnt(held, out), _learnt(recipe, out)
-        different = sorted(key for key in after.keys() | before.keys() if after.get(key) != before.get(key))
-        if different:
-            raise RunError(
-                f"{out} holds a run whose {', '.join(different)} differ from this recipe's; give the same "
-                "values to resume it, or another --out"
-            )
-    partial = path.with_suffix(".partial")
-    partial.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    if not path.exists():
+        return []
+    before = _learnt(json.loads(path.read_text(encoding="utf-8")), out)
+    after = _learnt(_resolved(recipe), out)
+    both = before.keys() & after.keys()
+    return sorted(key for key in before.keys() | after.keys() if key not in both or before[key] != after[key])
 
 
-def _learnt(recipe: Recipe, out: Path) -> dict[str, Any]:
+def _resolved(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON's types, each stage with what it begins with and its seed."""
+    members = recipe.model_dump(mode="json")
+    for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
+        resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
+    return members
+
+
+def _learnt(recipe: dict[str, Any], out: Path) -> dict[str, Any]:
     """What the run in `out` has learnt from: members of the model and of every stage that has begun."""
-    begun = [stage for stage in recipe.stages if (out / stage.name).exists()]
-    learnt: dict[str, Any] = {}
+    begun = [stage for stage in recipe["stages"] if (out / stage["name"]).exists()]
+    members = {f"stages.{stage['name']}": stage for stage in begun}
     if begun or (out / INIT).exists():
-        learnt["seed"] = recipe.seed
-        learnt["model"] = recipe.model.model_dump(mode="json", exclude=FREE_IN_MODEL)
-    for stage in begun:
-        learnt[f"stages.{stage.name}"] = stage.model_dump(mode="json", exclude=FREE_IN_STAGE) | {
-            "start": recipe.start_of(stage),
-            "seed": recipe.seed_of(stage),
-        }
-    return _flat(learnt)
+        members |= {"seed": recipe["seed"], "model": recipe["model"]}
+    free = re.compile(rf"model\.({'|'.join(FREE_IN_MODEL)})|stages\.\w+\.({'|'.join(FREE_IN_STAGE)})")
+    return {key: value for key, value in _flat(members).items() if not free.fullmatch(key)}
 
 
 def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -23,6 +23,16 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_run_folder(parser: argparse.ArgumentParser) -> None:
+    """Declare --out."""
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder of checkpoints and metrics (runs/<recipe's name>)",
+    )
+
+
 def read_recipe(options: argparse.Namespace) -> "Recipe":
     """The recipe with its changes. Raises ValueError for anything wrong, naming it."""
     from trainer.recipe import load_recipe

@@ -4,12 +4,11 @@ import argparse
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from trainer.commands.command import INTERRUPTED, WRONG_USAGE, fail
-from trainer.commands.recipes import add_recipe, read_recipe, run_folder
+from trainer.commands.recipes import add_recipe, add_run_folder, read_recipe, run_folder
 
 _EXAMPLE = """examples:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
@@ -31,12 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_recipe(parser)
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder of checkpoints and metrics (runs/<recipe's name>)",
-    )
+    add_run_folder(parser)
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="STAGE", help="run these stages and no others"
     )
@@ -62,9 +56,11 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     if options.dry_run:
-        from trainer.dry_run import dry_run
+        from trainer.dry_run import check, show
 
-        return dry_run(recipe, out, options.only)
+        found = check(recipe, out, options.only)
+        print(show(found))
+        return WRONG_USAGE if found.mistakes else 0
 
     from transformers.utils import logging
 

@@ -10,5 +10,5 @@ def entropy(logits: Tensor) -> Tensor:
 
     Divide the logits by the sampling temperature first. Tokens may be forbidden by a logit of -inf.
     """
-    logprobs = logits.float().clamp(min=_FLOOR).log_softmax(dim=-1)
-    return -(logprobs.exp() * logprobs).sum(dim=-1)
+    logits = logits.float().clamp(min=_FLOOR)
+    return logits.logsumexp(dim=-1) - (logits.softmax(dim=-1) * logits).sum(dim=-1)

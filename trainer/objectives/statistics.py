@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SUMS = ("tokens", "clip/low", "clip/high", "kl", "entropy", "ratio/mean", "mismatch/kl", "mismatch/capped")
+SUMS = ("clip/low", "clip/high", "kl", "entropy", "ratio/mean", "mismatch/kl", "mismatch/capped")
 MAXIMA = ("ratio/max", "mismatch/max")
 
 
@@ -13,9 +13,10 @@ MAXIMA = ("ratio/max", "mismatch/max")
 class PolicyStats:
     """Sums and maxima over the tokens that train. Micro-batches are added; processes reduce both tensors.
 
-    sums: float64, in the order of `SUMS`, to be reduced by sum.
+    sums: float64, each of `SUMS` with the number of tokens it is over, [names, 2], to be reduced by sum.
     maxima: float64, in the order of `MAXIMA`, to be reduced by max.
-    `mismatch` compares the engine that sampled with the trainer's old policy.
+    `mismatch` compares the engine that sampled with the trainer's old policy: KL(engine || old) by k3, the
+    share of correction weights at their cap, the largest |difference| of log-probabilities in nats.
     """
 
     sums: Tensor
@@ -23,11 +24,16 @@ class PolicyStats:
 
     @staticmethod
     def of(mask: Tensor, sums: dict[str, Tensor], maxima: dict[str, Tensor]) -> "PolicyStats":
-        """From per-token values, each [rows, tokens]; a name of `SUMS` that is left out is 0."""
-        zero = torch.zeros((), dtype=torch.float64, device=mask.device)
-        values = {"tokens": mask, **sums}
+        """From per-token values, each [rows, tokens]; names of `SUMS` may be left out."""
+        tokens = mask.sum().double()
+        none = torch.zeros(2, dtype=torch.float64, device=mask.device)
         return PolicyStats(
-            torch.stack([_where(values[name], mask).sum() if name in values else zero for name in SUMS]),
+            torch.stack(
+                [
+                    torch.stack([_where(sums[name], mask).sum(), tokens]) if name in sums else none
+                    for name in SUMS
+                ]
+            ),
             torch.stack([_where(maxima[name], mask).amax() for name in MAXIMA]),
         )
 
@@ -35,9 +41,11 @@ class PolicyStats:
         return PolicyStats(self.sums + other.sums, torch.maximum(self.maxima, other.maxima))
 
     def metrics(self) -> dict[str, float]:
-        """Means over tokens, and the maxima, by the names that runs log."""
-        tokens, *totals = self.sums.tolist()
-        means = {name: total / max(tokens, 1) for name, total in zip(SUMS[1:], totals, strict=True)}
+        """Means over tokens, and the maxima, by the names that runs log; what was not given is left out."""
+        sums = dict(zip(SUMS, self.sums.tolist(), strict=True))
+        means = {name: total / tokens for name, (total, tokens) in sums.items() if tokens}
+        if not means:
+            return {}
         maxima = dict(zip(MAXIMA, self.maxima.tolist(), strict=True))
         return {"clip/share": means["clip/low"] + means["clip/high"], **means, **maxima}
 

@@ -43,8 +43,10 @@ class Progress:
         self._name, self._folder, self._total = context.stage.name, context.folder, total_steps
         self._shown_traces = logging.traces
         check_trackers(logging.trackers)
-        self._metrics = Records(context.folder / "metrics.jsonl", resume_step)
-        self._traces = Records(context.folder / "traces.jsonl", resume_step)
+        # A stage begun anew measures its start again, as step 0.
+        last_kept = resume_step or -1
+        self._metrics = Records(context.folder / "metrics.jsonl", last_kept)
+        self._traces = Records(context.folder / "traces.jsonl", last_kept)
         kept = read_records(self._metrics.path)
         run = RunName(
             project=logging.project,

@@ -1,4 +1,4 @@
-"""Sample replies to read: `traces.jsonl`, and the same as text with inserted tokens marked."""
+"""Sample replies to read: their records, and the same as text with inserted tokens marked."""
 
 import itertools
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ def trace_of(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, **facts: Any)
 
 
 def render_trace(trace: Mapping[str, Any]) -> str:
-    """A trace as text: inserted tokens stand between ⟦ and ⟧."""
-    facts = ", ".join(
-        f"{name} {value}"
+    """A trace as text: a line of facts, the prompt, a line `>>>`, and the reply, inserted text in ⟦ ⟧."""
+    facts = [
+        f"{name.replace('_', ' ')} {value}"
         for name, value in trace.items()
         if name not in ("prompt", "reply") and value is not None
-    )
+    ]
     reply = "".join(f"⟦{part['text']}⟧" if part["inserted"] else part["text"] for part in trace["reply"])
-    return f"--- {facts}\n{trace['prompt']}\n>>>\n{reply}\n"
+    return f"--- {', '.join(facts)}\n{trace['prompt'].rstrip()}\n>>>\n{reply}\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.util
+import math
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ class Tracker(Protocol):
     """Where metrics go beside the file."""
 
     last_step: int
-    """The last step it holds from an earlier process; 0 for a run it does not know."""
+    """The last step it holds from an earlier process; -1 for a run it does not know."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take over the metrics of a step."""
@@ -69,12 +70,11 @@ def open_trackers(settings: Logging, run: RunName, records: Sequence[Mapping[str
 
 
 def send(tracker: Tracker, record: Mapping[str, Any]) -> None:
-    """Give a record of `metrics.jsonl` to a tracker, unless it had the step from an earlier process."""
+    """Give a record's finite values to a tracker, unless it had the step from an earlier process."""
     step = record["step"]
     if step > tracker.last_step:
-        tracker.log(
-            step, {name: value for name, value in record.items() if name != "step" and value is not None}
-        )
+        metrics = {name: value for name, value in record.items() if name != "step" and value is not None}
+        tracker.log(step, {name: value for name, value in metrics.items() if math.isfinite(value)})
 
 
 class TensorBoard:
@@ -86,7 +86,7 @@ class TensorBoard:
         folder = run.folder / "tensorboard"
         if folder.exists():
             shutil.rmtree(folder)
-        self.last_step = 0
+        self.last_step = -1
         self._writer = SummaryWriter(str(folder))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -115,21 +115,23 @@ class Trackio:
                 auto_log_cpu=False,
             )
         # No public member says where a resumed run stands.
-        self.last_step = max(0, self._run._next_step - 1)
+        self.last_step = self._run._next_step - 1
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)
 
     def close(self) -> None:
+        import trackio
+
         with contextlib.redirect_stdout(sys.stderr):
-            self._run.finish()
+            trackio.finish()
 
 
 class WandB:
     """Weights & Biases; `WANDB_MODE=offline` keeps it on this machine."""
 
     def __init__(self, run: RunName) -> None:
-        import wandb  # type: ignore[import-not-found]
+        import wandb
 
         self._run = wandb.init(
             project=run.project,
@@ -139,7 +141,7 @@ class WandB:
             config=run.config,
             dir=str(run.folder),
         )
-        self.last_step = max(0, self._run.starting_step - 1)
+        self.last_step = self._run.starting_step - 1
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         self._run.log(dict(metrics), step=step)

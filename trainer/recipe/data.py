@@ -24,7 +24,8 @@ class Source(Section):
     name: str = ""
     """problems: a set, as `math_train[level=1-3]`; reasoning_gym: the task; hub: the hub's id."""
     path: Path | None = None
-    """jsonl, problems: the JSONL file; hub: a local folder or .parquet, .jsonl, .json or .csv file."""
+    """jsonl, problems: the JSONL file; hub: a local folder or .parquet, .jsonl, .json or .csv file.
+    Where there is a `name` too, it is a copy of that set."""
     split: str = "train"
     """hub: as `datasets` names it; problems: `train`, as their evaluation splits are refused."""
     limit: int | None = Field(default=None, gt=0)
@@ -43,17 +44,17 @@ class Source(Section):
     @model_validator(mode="after")
     def _members_of_kind(self) -> "Source":
         members = _MEMBERS[self.kind]
-        for member in sorted(self.model_fields_set - {"kind", "limit", "weight"} - set(members)):
+        given = [
+            name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default
+        ]
+        for member in sorted(set(given) - {"kind", "limit", "weight"} - set(members)):
             raise ValueError(
                 f"{member}: a source of kind {self.kind!r} has none; give {', '.join(members)}, "
                 "limit or weight"
             )
-        given = [member for member in ("name", "path") if member in members and getattr(self, member)]
-        if len(given) != 1 and self.kind != "thinkmath":
-            wanted = " or ".join(member for member in ("name", "path") if member in members)
-            raise ValueError(
-                f"{wanted}: a source of kind {self.kind!r} needs {wanted}, got {given or 'none'}"
-            )
+        wanted = [member for member in ("name", "path") if member in members]
+        if wanted and not any(getattr(self, member) for member in wanted):
+            raise ValueError(f"{' or '.join(wanted)}: a source of kind {self.kind!r} needs it")
         return self
 
 

@@ -1,9 +1,9 @@
 """`--set` overrides: `key=value` on the tables of a recipe, before they are checked.
 
-A key is dotted. An element of a list is addressed by its name (of a stage or a reward; its kind where it has
-no name of its own) or by its index: `stages.fusion.tokens`, `stages.general_rl.rewards.length.weight`,
-`stages.cold_start.data.0.path`. A list grows by one at the index behind its last. A value is TOML, whole
-tables (`{low=8, high=64}`) and lists included; a text needs no quotes unless it reads as TOML.
+A key is dotted. An element of a list (a stage, a reward, a source) is addressed by its name, by its kind
+where no other is of that kind, or by its index: `stages.fusion.tokens`, `stages.cold_start.data.hub.path`,
+`stages.general_rl.rewards.length.weight`. A list grows by one at the index behind its last. A value is TOML,
+whole tables (`{low=8, high=64}`) and lists included; a text needs no quotes unless it reads as TOML.
 """
 
 import re
@@ -62,14 +62,18 @@ def _position(elements: list[Any], part: str, change: str) -> int:
     """The index of a list's element; the list's length for the place behind its last."""
     if part.isdecimal() and int(part) <= len(elements):
         return int(part)
-    labels = [label(element) for element in elements]
-    if labels.count(part) == 1:
-        return labels.index(part)
-    known = ", ".join(str(name) for name in labels if name is not None) or "none that has a name"
-    trouble = "more than one is named" if part in labels else "none is named"
+    found = [index for index, element in enumerate(elements) if part in _labels(element)]
+    if len(found) == 1:
+        return found[0]
+    known = ", ".join(label(element) or str(index) for index, element in enumerate(elements)) or "none"
+    trouble = "more than one is named" if found else "none is named"
     raise ValueError(
         f"--set {change!r}: {trouble} {part!r}; there are {known}, or give an index from 0 to {len(elements)}"
     )
+
+
+def _labels(element: Any) -> list[str]:
+    return [element[key] for key in ("name", "kind") if key in element] if isinstance(element, dict) else []
 
 
 def label(element: Any) -> str | None:

@@ -27,6 +27,10 @@ class Ablation(Section):
     limit: int = Field(default=500, gt=0)
     budgets: list[int] = Field(min_length=1)
     """Thinking tokens; thinking off (0) and unlimited thinking are always measured."""
+    max_tokens: int | None = Field(default=None, gt=0)
+    """Of a reply; None is what the context holds."""
+    mode_problems: int = Field(default=100, gt=0)
+    """Problems asked in every way that thinking is switched."""
     stages: list[str] | None = None
     """None is all."""
 
@@ -49,7 +53,7 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
-            _check_start(stage, names[:index], names[index:])
+            _check_start(stage.name, stage.start, names[:index], names[index:])
         if self.ablation and self.ablation.stages is not None:
             unknown = sorted(set(self.ablation.stages) - set(names))
             if unknown:
@@ -77,23 +81,23 @@ class Recipe(Section):
         if start is None:
             return self
         first = next(stage.name for stage in self.stages if not only or stage.name in only)
+        _check_start(first, start, names[: names.index(first)], names[names.index(first) :])
         stages = [
             stage.model_copy(update={"start": start}) if stage.name == first else stage
             for stage in self.stages
         ]
-        return Recipe.model_validate(self.model_dump() | {"stages": [stage.model_dump() for stage in stages]})
+        return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:
         """The stage's own seed, else the recipe's."""
         return self.seed if stage.seed is None else stage.seed
 
 
-def _check_start(stage: AnyStage, earlier: list[str], later: list[str]) -> None:
-    start = stage.start
+def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:
     if start is None or start in earlier:
         return
-    field = f"stages.{stage.name}.start: {start!r}"
-    if start == stage.name:
+    field = f"stages.{name}.start: {start!r}"
+    if start == name:
         raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
     if start in later:
         raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")

@@ -1,5 +1,6 @@
 """Settings of reinforcement learning: objective, rewards, budgets, sampling of problems, rollouts."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -99,6 +100,8 @@ class Rollouts(Section):
     """vLLM in this process, running `thinkdial serve` processes, or transformers' generate."""
     urls: list[str] = []
     """Of the servers."""
+    weights_folder: Path | None = None
+    """Of the servers' `--weight-updates`, seen from here: each step's weights pass through it."""
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(gt=0)
@@ -114,6 +117,14 @@ class Rollouts(Section):
     kv_cache_gib: float = Field(default=1.0, gt=0)
     sync_tolerance: float = Field(default=0.02, gt=0)
     """Largest difference, in nats, between engine and trainer on the probe after a weight sync."""
+
+    @model_validator(mode="after")
+    def _servers(self) -> "Rollouts":
+        if self.backend == "servers" and not (self.urls and self.weights_folder):
+            raise ValueError("backend servers needs urls and weights_folder")
+        if self.backend != "servers" and (self.urls or self.weights_folder):
+            raise ValueError(f"urls and weights_folder are for backend servers; backend is {self.backend}")
+        return self
 
 
 class Collapse(Section):

@@ -49,8 +49,10 @@ class SFTStage(Stage):
     """Most padded tokens of one forward pass on one process; None is all of the process's share."""
     max_length: int = Field(default=4096, gt=0)
     """Longer rows are left out, and counted."""
+    held_out: list[Source] = []
+    """What `evaluate_every` measures on: worked replies, none of them trained on; [] is thinkmath's."""
     packing: bool = False
-    """Put short rows together in sequences of up to max_length, instead of rows of like length side by side."""
+    """Several rows in a sequence of up to max_length tokens; False puts rows of like length side by side."""
 
     @model_validator(mode="after")
     def _one_length(self) -> "SFTStage":
@@ -121,9 +123,13 @@ class OffPolicy(Section):
 
     problems: int = Field(gt=0)
     samples: int = Field(default=1, gt=0)
+    """Replies to each problem, each asked in a mode of its own."""
     only_right: bool = True
     tokens: int = Field(gt=0)
     batch_tokens: int = Field(gt=0)
+    """Of an optimizer step over all processes."""
+    micro_batch_tokens: int | None = Field(default=None, gt=0)
+    """Most padded tokens of one forward pass on one process; None is all of the process's share."""
 
 
 class OnPolicy(Section):
@@ -131,9 +137,15 @@ class OnPolicy(Section):
 
     steps: int = Field(gt=0)
     prompts_per_step: int = Field(gt=0)
+    """Over all processes."""
+    micro_batches: int = Field(default=1, gt=0)
+    """Forward passes that a process's share of a step is divided into."""
     beta: float = Field(default=1.0, ge=0, le=1)
     """Interpolates the Jensen-Shannon divergence; 0 is forward KL, 1 reverse KL (GKD, arXiv 2306.13649)."""
     temperature: float = Field(default=1.0, gt=0)
+    """Of both distributions in the divergence; replies are sampled at that of `rollouts`."""
+    optimizer: Optimizer | None = None
+    """None is the stage's."""
 
 
 class Distill(Stage):

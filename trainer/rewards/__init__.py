@@ -9,8 +9,8 @@ weights         a term's weight at a step; that no wrong reply can beat a right 
 reward_set      the sum
 """
 
-from trainer.rewards.reward_set import RewardSet, Scored, build_rewards
+from trainer.rewards.reward_set import RewardSet, build_rewards
 from trainer.rewards.terms import bounded
-from trainer.rewards.types import Completion, Reward
+from trainer.rewards.types import Completion, Reward, Scored
 
 __all__ = ["Completion", "Reward", "RewardSet", "Scored", "bounded", "build_rewards"]

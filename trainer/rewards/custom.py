@@ -1,27 +1,28 @@
 """A user's own reward functions, by import path."""
 
 import importlib
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from trainer.rewards.terms import Range
-from trainer.rewards.types import Completion
+from trainer.rewards.types import Completion, Reward
 
 
 @dataclass(frozen=True, slots=True)
 class Custom:
-    """`function(group, **options)`, declared with `trainer.rewards.bounded`, and held to that range."""
+    """A reward declared with `trainer.rewards.bounded`, and held to that range."""
 
     path: str
-    function: Callable[..., list[float]]
-    options: dict[str, Any]
+    function: Reward
     right: Range
     wrong: Range
 
     def score(self, group: Sequence[Completion], right: Sequence[bool]) -> list[float]:
-        values = self.function(group, **self.options)
+        values = self.function(group)
         if len(values) != len(group):
             raise ValueError(
                 f"rewards: {self.path} gave {len(values)} values for a group of {len(group)} completions; "
@@ -36,8 +37,11 @@ class Custom:
         return [float(value) for value in values]
 
 
-def load_custom(path: str, options: dict[str, Any]) -> Custom:
-    """The function that `module:function` names. Raises ValueError if there is none, or it has no range."""
+def load_custom(path: str, options: Mapping[str, Any]) -> Custom:
+    """The function that `module:function` names, to be called with a group and `options` by name.
+
+    Raises ValueError if there is none, it does not take these options, or it declares no range.
+    """
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)
@@ -55,4 +59,12 @@ def load_custom(path: str, options: dict[str, Any]) -> Custom:
             f"rewards: {path!r} does not declare the range of its values; decorate it with "
             "@trainer.rewards.bounded(low, high)"
         )
-    return Custom(path, function, options, bounds, bounds)
+    signature = inspect.signature(function)
+    try:
+        signature.bind((), **options)
+    except TypeError as error:
+        raise ValueError(
+            f"rewards: options of {path}: {error}; it is called as {name}(group, **options) and has the "
+            f"signature {name}{signature}"
+        ) from error
+    return Custom(path, partial(function, **options), bounds, bounds)

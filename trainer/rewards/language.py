@@ -23,8 +23,8 @@ class Language(Section):
 
     R1 takes the share of words in the target language, which needs a model of languages; scripts can be told
     without one. So this sees Chinese in an English reply, and not French in one: languages of one script are
-    the same here. Single letters (variables) and LaTeX commands do not count. 1 where there is nothing to
-    compare.
+    the same here. Single letters (variables) and LaTeX commands do not count; an early-stop text does. 1
+    where there is nothing to compare.
     """
 
     right: ClassVar[Range] = Range(0.0, 1.0)

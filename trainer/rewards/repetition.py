@@ -11,8 +11,11 @@ from trainer.rewards.types import Completion
 
 
 class Repetition(Section):
-    """Less the share of word n-grams of the reply that occurred in it before (Yeo et al., arXiv 2502.03373,
-    section 4.3): 0 where all are different, towards -1 where one repeats."""
+    """Minus the share of the reply's word n-grams that occurred in it before.
+
+    0 where all are different, towards -1 where one repeats. After the n-gram penalty of Yeo et al. (arXiv
+    2502.03373). Text without spaces is one word, so it sees no repetition in Chinese or Japanese.
+    """
 
     ngram: int = Field(default=20, gt=0)
     """Words."""

@@ -1,7 +1,6 @@
 """The reward of a stage: a weighted sum of terms."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -14,7 +13,7 @@ from trainer.rewards.language import Language
 from trainer.rewards.length import Length, Overlong
 from trainer.rewards.repetition import Repetition
 from trainer.rewards.terms import Tags, Term
-from trainer.rewards.types import Completion
+from trainer.rewards.types import Completion, Scored
 from trainer.rewards.weights import check_order, weight_at
 
 _TERMS = {
@@ -26,14 +25,6 @@ _TERMS = {
     "overlong": Overlong,
     "repetition": Repetition,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A reply's reward. parts: each term's own value, before its weight, also where that is 0."""
-
-    total: float
-    parts: dict[str, float]
 
 
 class RewardSet:

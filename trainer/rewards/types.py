@@ -29,6 +29,14 @@ class Completion:
     finish_reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A reply's reward. parts: each term's own value, before its weight, also where that is 0."""
+
+    total: float
+    parts: dict[str, float]
+
+
 class Reward(Protocol):
     """Scores the completions of one prompt group; a value for each, in their order."""
 

@@ -1,6 +1,7 @@
 """The RL loop on accelerate: sample, score, train, sync, measure; resumable at any step."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -90,6 +91,12 @@ class RLLoop:
 
     def run(self) -> None:
         """Train from the newest state to the last step, and leave the checkpoint."""
+        for _ in self.steps():
+            pass
+        self._save_model(self._context.checkpoint)
+
+    def steps(self) -> Iterator[int]:
+        """Train from the newest state to the last step; yields the number of steps done after each."""
         self._resume()
         with Progress(self._context, self._stage.steps, self._step) as progress:
             try:
@@ -97,11 +104,11 @@ class RLLoop:
                     self._measure(progress)
                 while self._step < self._stage.steps:
                     self._train_step(progress)
+                    yield self._step
             except CollapseError as error:
                 raise CollapseError(
                     f"{self._context.stage.name}: {error}. {self._leave_collapsed()}"
                 ) from error
-        self._save_model(self._context.checkpoint)
 
     def close(self) -> None:
         """End the rollout backend, and let go of the model."""

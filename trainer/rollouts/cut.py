@@ -1,4 +1,4 @@
-"""One reply as it grows, cut exactly as the server cuts: the server's own tracker and grants, without its streams.
+"""One reply as it grows, cut as the server cuts: by the server's own tracker and grants, without its streams.
 
 A reply is generated in *segments*, each from prompt + reply so far, as `serve.choice.LimitedChoice` does: the
 first until thinking ends or its budget is used up and one more token does not close it; then the stop ids are
@@ -34,6 +34,7 @@ class Reply:
 
     context: most tokens of prompt and reply together. version: of the weights that sample from here on.
     tokens_per_call: sampled tokens after which the reply is left unfinished; None for no limit.
+    left: how many of them are left.
     Raises ValueError where the limits leave no room to think for a prompt that asks for thinking.
     """
 
@@ -64,7 +65,7 @@ class Reply:
         self.finish_reason: str | None = None
         if request.begun is not None:
             self._replay(request.begun)
-        self._left = tokens_per_call or self.max_tokens
+        self.left = tokens_per_call or self.max_tokens
 
     def _new_tracker(self, room: int) -> ThinkingTracker:
         request, form = self.request, self.form
@@ -79,8 +80,8 @@ class Reply:
         granted = grant(asked, max_tokens=self.max_tokens, room=room, overhead=overhead)
         if granted.budget == 0 and state in ("fresh", "thinking"):
             raise ValueError(
-                f"max_tokens: {self.max_tokens} is wrong because tags and early-stop text are {overhead} tokens "
-                f"and answer_tokens keeps {request.answer_tokens}, which leaves none to think; give more"
+                f"max_tokens: {self.max_tokens} is wrong because tags and stop text are {overhead} "
+                f"tokens and answer_tokens keeps {request.answer_tokens}, which leaves no thinking; give more"
             )
         return ThinkingTracker(form, state, asked, granted)
 
@@ -126,9 +127,9 @@ class Reply:
         verdict = self.tracker.feed(token_ids, stopped=end == "stop")
         keep = len(token_ids) if verdict is None else verdict.keep
         self._append(token_ids[:keep], logprobs[:keep], inserted=False)
-        self._left -= keep
+        self.left -= keep
         if verdict is None:
-            if end is None and self._left > 0:
+            if end is None and self.left > 0:
                 return True
             self.finish_reason = end or "unfinished"
             return False
@@ -136,7 +137,7 @@ class Reply:
             self._cut()
         if len(self.token_ids) >= self.max_tokens:
             self.finish_reason = "length"
-        elif self._left <= 0 and not self.finished:
+        elif self.left <= 0 and not self.finished:
             self.finish_reason = "unfinished"
         return False
 

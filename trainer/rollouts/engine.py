@@ -1,11 +1,13 @@
-"""Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
+"""Rollouts by vLLM in this process: its engine core, stepped here, all replies in one batch."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -14,19 +16,22 @@ from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
 from trainer.rollouts.cut import Reply
-from trainer.rollouts.probe import compare, model_logprobs, probe_ids
+from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
 GIB = 2**30
-REASONS = ("stop", "length", "abort", "error", "repetition")
+STEP_TOKENS = 4096
+"""Most tokens of one engine step, prompts' included."""
+ENDS = ("stop", "length")
+"""vLLM's finish reasons of a reply that is whole, by their numbers."""
 
 
 class EngineBackend:
     """A `RolloutBackend` on one vLLM engine core in this process.
 
     checkpoint: folder of the model to begin with. dtype: of the engine's weights. kv_cache_gib: of its cache.
-    tolerance: of the probe, in nats. max_rows: replies in one batch. max_step_tokens: of one engine step.
+    tolerance: of the probe, in nats. max_rows: replies in one batch.
     """
 
     def __init__(
@@ -38,34 +43,20 @@ class EngineBackend:
         tolerance: float = 0.02,
         seed: int = 0,
         max_rows: int = 256,
-        max_step_tokens: int = 4096,
     ) -> None:
-        cpu = is_cpu_build()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        prepare_environment(str(checkpoint), cpu)
+        prepare_environment(str(checkpoint), is_cpu_build())
+        self._joined = torch.distributed.is_initialized()
         with preserved_torch_state():
             from vllm.engine.arg_utils import EngineArgs
             from vllm.tokenizers import cached_tokenizer_from_config
             from vllm.v1.engine.core import EngineCore
             from vllm.v1.executor.abstract import Executor
 
-            from serve.weights import EXTENSION
-
-            arguments = {"worker_cls": "serve.cpu_worker.SeedSafeCPUWorker", "block_size": 32} if cpu else {}
-            config = EngineArgs(
-                model=str(checkpoint),
-                dtype=dtype,
-                seed=seed,
-                enforce_eager=cpu,
-                generation_config="auto",
-                kv_cache_memory_bytes=int(kv_cache_gib * GIB),
-                logprobs_mode="processed_logprobs",
-                max_num_seqs=max_rows,
-                max_num_batched_tokens=max_step_tokens,
-                async_scheduling=False,
-                worker_extension_cls=EXTENSION,
-                **arguments,
-            ).create_engine_config()
+            arguments = engine_arguments(
+                checkpoint, dtype=dtype, kv_cache_gib=kv_cache_gib, seed=seed, max_num_seqs=max_rows
+            )
+            config = EngineArgs(**arguments).create_engine_config()
             self._core = EngineCore(config, Executor.get_class(config), log_stats=False)
         tokenizer = cached_tokenizer_from_config(config.model_config)
         self.form = load_format(tokenizer, checkpoint)
@@ -76,6 +67,8 @@ class EngineBackend:
         self.probe = probe_ids(tokenizer)
         self.tolerance = tolerance
         self.version = 0
+        # The first sync is to find the probe in the prefix cache, if it is not reset.
+        self._probed()
 
     def generate(
         self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
@@ -103,7 +96,7 @@ class EngineBackend:
         for output in self._outputs():
             reply = running[output.request_id]
             reason = output.finish_reason
-            end = None if reason is None else REASONS[reason]
+            end = None if reason is None else ENDS[reason]
             logprobs = output.new_logprobs.logprobs[:, 0].tolist() if output.new_token_ids else []
             if reply.feed(output.new_token_ids, logprobs, end):
                 continue
@@ -115,7 +108,7 @@ class EngineBackend:
         if dropped:
             self._core.abort_requests(dropped)
 
-    def _outputs(self) -> Iterable:
+    def _outputs(self) -> Iterable[Any]:
         outputs, executed = self._core.step_fn()
         self._core.post_step(model_executed=executed)
         return outputs[0].outputs if outputs and 0 in outputs else ()
@@ -136,7 +129,7 @@ class EngineBackend:
         )
         return self._add_request(segment.prompt_ids, params)
 
-    def _add_request(self, prompt_ids: list[int], params) -> str:
+    def _add_request(self, prompt_ids: list[int], params: Any) -> str:
         from vllm.v1.engine import EngineCoreRequest
 
         params.update_from_generation_config(self._generation_config, self._eos_token_id)
@@ -155,9 +148,74 @@ class EngineBackend:
         self._core.add_request(*self._core.preprocess_add_request(request))
         return request_id
 
+    def sync(self, model: PreTrainedModel, version: int) -> SyncReport:
+        """See `RolloutBackend`."""
+        start = monotonic()
+        self._core.collective_rpc("take_weights", kwargs={"weights": merged_weights(model)})
+        self.reset_cache()
+        largest, mean = verify(self._probed(), model, self.probe, self.tolerance, version)
+        self.version = version
+        return SyncReport(version, monotonic() - start, largest, mean)
+
+    def reset_cache(self) -> None:
+        """Forget the prefixes that are cached."""
+        self._core.reset_prefix_cache()
+
+    def _probed(self) -> Probed:
+        from vllm.sampling_params import SamplingParams
+
+        greedy = {"temperature": 0.0, "max_tokens": 1, "detokenize": False}
+        # First what follows it, from the prefix cache: a request for the prompt's would write to that.
+        (ended,) = self._run(SamplingParams(**greedy, logprobs=FOLLOWING))
+        (told,) = self._run(SamplingParams(**greedy, prompt_logprobs=0))
+        return Probed(
+            told.new_prompt_logprobs_tensors.logprobs[:, 0].tolist(),
+            dict(
+                zip(
+                    ended.new_logprobs.logprob_token_ids[0].tolist(),
+                    ended.new_logprobs.logprobs[0].tolist(),
+                    strict=True,
+                )
+            ),
+        )
+
+    def _run(self, params: Any) -> list[Any]:
+        """The engine's outputs for the probe."""
+        self._add_request(self.probe, params)
+        with preserved_rng():
+            outputs = list(self._outputs())
+        return outputs
+
     def close(self) -> None:
         """Free the engine's memory."""
-        self._core.shutdown()
+        if self._joined:
+            # The engine core's own end would destroy the trainer's process group.
+            self._core.model_executor.shutdown()
+            self._core.scheduler.shutdown()
+            gc.unfreeze()
+        else:
+            self._core.shutdown()
+
+
+def engine_arguments(
+    checkpoint: Path, *, dtype: str, kv_cache_gib: float, seed: int, **more: Any
+) -> dict[str, Any]:
+    """vLLM's engine arguments for rollouts of a checkpoint. more: further ones."""
+    cpu = is_cpu_build()
+    found: dict[str, Any] = {
+        "model": str(checkpoint),
+        "dtype": dtype,
+        "seed": seed,
+        "enforce_eager": cpu,
+        "kv_cache_memory_bytes": int(kv_cache_gib * GIB),
+        "logprobs_mode": "processed_logprobs",
+        "max_num_batched_tokens": STEP_TOKENS,
+        "async_scheduling": False,
+        "worker_extension_cls": "serve.weights.WeightUpdates",
+    }
+    if cpu:
+        found |= {"worker_cls": "serve.cpu_worker.SeedSafeCPUWorker", "block_size": 32}
+    return found | more
 
 
 @contextmanager

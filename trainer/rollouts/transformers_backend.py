@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 from serve.formats import load_format
 from serve.segments import BARRED
 from trainer.rollouts.cut import Reply
-from trainer.rollouts.probe import compare, model_logprobs, probe_ids
+from trainer.rollouts.probe import probe_ids, probe_model, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
@@ -24,7 +24,7 @@ ROWS = 128
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """A reply in the batch. fed: tokens of it that are in the cache. left: tokens its segment may still have."""
+    """A reply in the batch. fed: tokens of it that are in the cache. left: tokens left to its segment."""
 
     reply: Reply
     generator: torch.Generator
@@ -44,11 +44,11 @@ class TransformersBackend:
     checkpoint: folder of the model to begin with. tolerance: of the probe, in nats.
     """
 
-    def __init__(
-        self, checkpoint: Path, *, dtype: torch.dtype = torch.float32, tolerance: float = 0.02
-    ) -> None:
+    def __init__(self, checkpoint: Path, *, dtype: str = "float32", tolerance: float = 0.02) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            checkpoint, dtype=getattr(torch, dtype)
+        )
         self.model.requires_grad_(False).eval().to(self.device)
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         self.form = load_format(tokenizer, checkpoint)
@@ -140,8 +140,8 @@ class TransformersBackend:
         with torch.no_grad():
             for name, weight in merged_weights(model):
                 own[name].copy_(weight)
-        ours, theirs = model_logprobs(self.model, self.probe), model_logprobs(model, self.probe)
-        largest, mean = compare(ours, theirs, self.tolerance, version)
+        probed = probe_model(self.model, self.probe)
+        largest, mean = verify(probed, model, self.probe, self.tolerance, version)
         self.version = version
         return SyncReport(version, monotonic() - start, largest, mean)
 
@@ -161,7 +161,7 @@ def draw(
 ) -> tuple[list[int], list[float]]:
     """A token for each row of float32 logits [rows, vocabulary], and its log-probability as it was drawn.
 
-    With the arithmetic of vLLM's sampler (`TopKTopPSampler`), so that one seed gives one token.
+    As vLLM's native sampler draws: the largest of probability / exponential noise.
     """
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)

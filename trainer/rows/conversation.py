@@ -53,9 +53,10 @@ def draw_conversation(
 ) -> Conversation:
     """A conversation that ends in the example's problem and whose switches ask for `thinks`.
 
-    flagged: probability of a flag; without one, no thinking is asked by the hard switch. in_system: probability
-    that the flag stands in the system turn. multi_turn: probability that `earlier` (an example with a response)
-    stands before, in which case its turn may carry another flag. A problem with turns of its own keeps them.
+    flagged: probability of a flag; without one, no thinking is asked by the hard switch. in_system:
+    probability that the flag stands in the system turn. multi_turn: probability that `earlier` (an example
+    with a response) stands before, in which case its turn may carry another flag. A problem with turns of its
+    own keeps them.
     """
     flag = THINK if thinks else NO_THINK
     messages = problem_messages(example)
@@ -87,17 +88,15 @@ def draw_conversation(
 
 
 def prompt_ids(form: ThinkingFormat, conversation: Conversation) -> list[int]:
-    """The prompt's token ids, as the server renders it.
-
-    Raises ValueError where no thinking is asked by a hard switch that the template does not have.
-    """
+    """The prompt's token ids, as the server renders it."""
     return render(form, conversation.messages, conversation.enable_thinking)
 
 
 def render(form: ThinkingFormat, messages: list[dict[str, str]], thinking: bool) -> list[int]:
-    """The chat template's tokens for `messages` and the beginning of a reply, thinking switched on or off."""
-    kwargs = form.template_kwargs(thinking)
-    ids = form.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **kwargs)
+    """The chat template's tokens for `messages` and a reply's beginning, thinking switched on or off."""
+    ids = form.tokenizer.apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False, **form.template_kwargs(thinking)
+    )
     if thinking or form.template.switch is not None:
         return list(ids)
     # Models without a switch are told by the empty block, which the server puts where a block would begin.

@@ -40,6 +40,11 @@ class RowSource:
         weight = self.stage.mix.answer_weight if isinstance(self.stage, Fusion) else 1.0
         object.__setattr__(self, "writer", ReplyWriter(self.form, weight))
 
+    @property
+    def size(self) -> int | None:
+        """Rows in one pass over the sources; None is endless."""
+        return self.examples.size
+
     def at(self, index: int) -> Row | str:
         """Row `index`, or why it is left out."""
         rng = random.Random(f"{self.seed}-{self.stage.name}-{index}")
@@ -116,4 +121,3 @@ class RowSource:
             return rng.randint(1, length - 1)
         last_lines = "\n".join((example.thinking or "").splitlines()[-LATE_LINES:]) + "\n"
         return rng.randint(max(1, length - len(self.form.encode(last_lines))), length - 1)
-

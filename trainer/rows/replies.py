@@ -8,15 +8,15 @@ Only what the model itself must write carries loss:
   switch `/no_think` the model writes the empty block, so it does (Qwen3 report, Table 9).
 """
 
-import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+from evals.grading.extract import boxes
 from serve.formats import ThinkingFormat
 from trainer.examples import Example
 from trainer.rows.conversation import Conversation, prompt_ids, render
 from trainer.rows.row import Row
 
-BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
+ANSWER = "SO-IT-IS"
 
 
 class ReplyWriter:
@@ -29,17 +29,26 @@ class ReplyWriter:
     def __init__(self, form: ThinkingFormat, answer_weight: float = 1.0) -> None:
         self.form = form
         self.answer_weight = answer_weight
+        # A row's branches all end in its example's response.
+        self._response = lru_cache(maxsize=4)(self._encode_response)
 
     @cached_property
     def end_of_turn(self) -> str:
-        """The token that ends a reply.
+        """The token that ends a reply: what the chat template writes after one.
 
-        Raises ValueError if the tokenizer has none.
+        Raises ValueError if it writes none.
         """
-        token = self.form.tokenizer.eos_token
-        if token is None:
-            raise ValueError("tokenizer: it has no eos_token, so no reply would end; give it one")
-        return str(token)
+        tokenizer = self.form.tokenizer
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}], tokenize=False
+        )
+        after = self.form.encode(text.rpartition(ANSWER)[2])
+        if not after or after[0] not in tokenizer.added_tokens_decoder:
+            raise ValueError(
+                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no "
+                "control token, so no reply would end; let it write the end-of-turn token there"
+            )
+        return str(tokenizer.added_tokens_decoder[after[0]])
 
     def think_row(self, conversation: Conversation, example: Example) -> Row:
         """Thinking and response, all trained with weight 1."""
@@ -50,7 +59,7 @@ class ReplyWriter:
             text = text.removeprefix(opened if text.startswith(opened) else form.open)
         prompt, reply = prompt_ids(form, conversation), form.encode(text)
         weights = [0.0] * len(prompt) + [1.0] * len(reply)
-        return Row([*prompt, *reply], weights, len(prompt), "think")
+        return Row([*prompt, *reply], weights, len(prompt), "think", conversation)
 
     def thinking_span(self, row: Row) -> tuple[int, int]:
         """First thinking token of a think row and the end of its thinking, the close tag's place."""
@@ -58,9 +67,12 @@ class ReplyWriter:
         return begin, row.ids.index(self.form.close_id, row.prompt)
 
     def add_cut(self, row: Row, example: Example, cut: int) -> None:
-        """Branch off a think row after `cut` thinking tokens: the early-stop text, without loss, and the response."""
+        """Branch off a think row after `cut` thinking tokens: the early-stop text, then the response.
+
+        The inserted text carries no loss.
+        """
         fork = self.thinking_span(row)[0] + cut
-        row.add_branch(fork, self.form.stop_ids, *self._response(example), kind="cut")
+        row.add_branch(fork, self.form.stop_ids, *self._response(example.response or ""), kind="cut")
 
     def add_no_think(self, row: Row, conversation: Conversation, example: Example) -> None:
         """Branch off a think row where the hard switch changes its prompt; the response follows at once."""
@@ -68,7 +80,7 @@ class ReplyWriter:
         # The last token of the prompt is the branch's own, as a branch's first token carries no loss.
         most = min(row.prompt, len(off) - 1)
         fork = next((at for at in range(most) if row.ids[at] != off[at]), most)
-        row.add_branch(fork, off[fork:], *self._response(example), kind="no_think")
+        row.add_branch(fork, off[fork:], *self._response(example.response or ""), kind="no_think")
 
     def no_think_row(self, conversation: Conversation, example: Example) -> Row:
         """The response at once; behind the soft switch the empty block is the model's to write."""
@@ -77,21 +89,24 @@ class ReplyWriter:
         block: tuple[int, ...] = ()
         if conversation.soft_no_think:
             block = form.close_block_ids if form.opened_by == "template" else form.empty_block_ids
-        reply, weights = self._response(example)
+        reply, weights = self._response(example.response or "")
         return Row(
             [*prompt, *block, *reply],
             [0.0] * len(prompt) + [1.0] * len(block) + weights,
             len(prompt),
             "no_think",
+            conversation,
         )
 
-    def _response(self, example: Example) -> tuple[list[int], list[float]]:
-        text = f"{example.response}{self.end_of_turn}"
+    def _encode_response(self, response: str) -> tuple[list[int], list[float]]:
+        text = response + self.end_of_turn
         if self.answer_weight == 1.0:
             ids = list(self.form.encode(text))
             return ids, [1.0] * len(ids)
-        boxes = list(BOXED.finditer(text))
-        begin, end = boxes[-1].span(1) if boxes else (0, 0)
+        found = boxes(text)
+        # The answer ends where the box's closing brace stands.
+        end = found[-1][1] - 1 if found else 0
+        begin = end - len(found[-1][2]) if found else 0
         encoded = self.form.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         inside = [first < end and last > begin for first, last in encoded["offset_mapping"]]
         return encoded["input_ids"], [self.answer_weight if box else 1.0 for box in inside]

@@ -7,6 +7,8 @@ trace measures every budget in a forked sweep.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from trainer.rows.conversation import Conversation
+
 
 @dataclass(frozen=True, slots=True)
 class Branch:
@@ -27,24 +29,26 @@ class Row:
     """Token ids of a trunk and its branches, and the loss weight of each, 0 where not trained.
 
     A branch's first token has weight 0, as the token before it in `ids` is not the one it follows.
-    prompt: how many of the ids are the prompt. kind: `think` or `no_think`, of the trunk.
+    prompt: how many of the ids are the prompt, and `conversation` what it says, where known. kind: `think` or
+    `no_think`, of the trunk.
     """
 
     ids: list[int]
     weights: list[float]
     prompt: int
     kind: str
+    conversation: Conversation | None = None
     branches: list[Branch] = field(default_factory=list)
 
     def add_branch(
         self, fork: int, given: Sequence[int], reply: Sequence[int], weights: Sequence[float], kind: str
     ) -> None:
-        """Fork off after `fork` tokens of the trunk: `given` tokens without loss, then `reply` with its weights.
+        """Fork off after `fork` tokens of the trunk: `given` tokens without loss, then a weighted `reply`.
 
         Raises ValueError if nothing is given: the reply's first token could not be trained.
         """
         if not given:
-            raise ValueError("given: [] is wrong because a branch's first token carries no loss; fork earlier")
+            raise ValueError("given: [] is wrong because a branch's first token has no loss; fork earlier")
         self.branches.append(Branch(len(self.ids), fork, len(given), kind))
         self.ids.extend([*given, *reply])
         self.weights.extend([*[0.0] * len(given), *weights])

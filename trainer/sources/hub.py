@@ -36,52 +36,52 @@ class HubDataset:
 
 
 def open_hub(
-    name: str, split: str, columns: Mapping[str, str], tags: tuple[str, str], options: Mapping[str, Any]
-) -> HubDataset:
-    """A data set of the hub, or its cache on this machine where the hub does not answer."""
-    refuse_evaluation_hub(name, split)
-    return _load(name, split, columns, tags, options, Path(name).name)
-
-
-def open_copy(
-    copy: str, split: str, columns: Mapping[str, str], tags: tuple[str, str], options: Mapping[str, Any]
-) -> HubDataset:
-    """A local folder as the hub would hold it, or one file."""
-    from datasets import config
-
-    path = Path(copy)
-    if not path.exists():
-        raise ValueError(f"path: there is no {str(path)!r}; give a folder or a file")
-    refuse_evaluation(path.stem)
-    # The cache of `datasets` tells two folders of one name apart by that name only.
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    cache = {"cache_dir": str(Path(config.HF_DATASETS_CACHE) / "thinkdial" / place)}
-    if path.is_dir():
-        return _load(str(path), split, columns, tags, {**options, **cache}, path.name)
-    if path.suffix not in BUILDERS:
-        raise ValueError(f"path: {path} is none of {', '.join(BUILDERS)}")
-    file = {"data_files": {split.partition("[")[0]: str(path)}, **cache}
-    return _load(BUILDERS[path.suffix], split, columns, tags, {**options, **file}, path.stem)
-
-
-def _load(
-    source: str,
+    name: str,
+    path: Path | None,
     split: str,
     columns: Mapping[str, str],
     tags: tuple[str, str],
     options: Mapping[str, Any],
-    name: str,
 ) -> HubDataset:
+    """A data set of the hub, or of its cache on this machine where the hub does not answer.
+
+    path: a folder as the hub would hold it, or one file; with a name, a copy of that data set.
+
+    Raises:
+        ValueError: an evaluation set, nothing at `path`, what `datasets` does not load, or a row that is no
+            example.
+    """
     import datasets
 
-    unknown = [option for option in options if option not in (*OPTIONS, "data_files", "cache_dir")]
+    unknown = [option for option in options if option not in OPTIONS]
     if unknown:
         raise ValueError(f"options: {unknown[0]!r} is not known; give {', '.join(OPTIONS)}")
+    if name:
+        refuse_evaluation_hub(name, split)
+    source, place = (name, {}) if path is None else _copy(path, split)
     with no_waiting_when_offline():
         try:
-            rows = datasets.load_dataset(source, split=split, **options)
+            rows = datasets.load_dataset(source, split=split, **options, **place)
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"name: `datasets` did not load {source} (split {split!r}): {type(error).__name__}: {error}"
+                f"name: `datasets` did not load {path or name} (split {split!r}): "
+                f"{type(error).__name__}: {error}"
             ) from error
-    return HubDataset(rows, name, RowReader(name, columns, tags))
+    stem = path.stem if path else Path(name).name
+    return HubDataset(rows, stem, RowReader(stem, columns, tags))
+
+
+def _copy(path: Path, split: str) -> tuple[str, dict[str, Any]]:
+    """What `datasets` is asked for a local folder or file."""
+    from datasets import config
+
+    refuse_evaluation(path.stem)
+    # The cache of `datasets` tells two folders of one name apart by that name only.
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    cache = {"cache_dir": str(Path(config.HF_DATASETS_CACHE) / "thinkdial" / digest)}
+    if path.is_dir():
+        return str(path), cache
+    if not path.is_file() or path.suffix not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise ValueError(f"path: {str(path)!r} is no folder and no file of {known}; give one")
+    return BUILDERS[path.suffix], {"data_files": {split.partition("[")[0]: str(path)}, **cache}

@@ -12,19 +12,22 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from evals.grading import grade
 from trainer.sources.procedural import Procedural, all_tasks
 
 SECONDS = 60
 RIGHT = 0.999
+Result = TypeVar("Result")
 
 
 def near_misses(answer: str) -> list[str]:
@@ -48,18 +51,16 @@ def near_misses(answer: str) -> list[str]:
 
 
 def measure(name: str, items: int) -> dict[str, Any]:
-    """How the grader does on the first `items` items of a task."""
+    """How the grader does on `items` items of a task."""
     started = time.monotonic()
-    task = Procedural(name, {}, seed=1, known=False)
-    entries = [task.entry(index) for index in (*range(items - 1), 10**6)]
+    entries = _entries(name, items)
     seconds = (time.monotonic() - started) / items
     if any(not isinstance(entry["answer"], str) for _, entry in entries):
-        return {"task": name, "verdict": "no answer in its items"}
-    counts = {"own": 0, "own_scored": 0, "wrong": 0, "accepted": 0, "right": 0, "refused": 0}
+        return {"task": name, "verdict": "items without an answer"}
+    counts = {"own": 0, "wrong": 0, "accepted": 0, "right": 0, "refused": 0}
     for number, (dataset, entry) in enumerate(entries):
         answer = entry["answer"]
-        counts["own"] += _grades(answer, answer)
-        counts["own_scored"] += dataset.score_answer(answer, entry) >= RIGHT
+        counts["own"] += _grades(answer, answer) and dataset.score_answer(answer, entry) >= RIGHT
         others = [entries[(number + step) % items][1]["answer"] for step in (1, 2, 3)]
         for other in dict.fromkeys([*others, *near_misses(answer)]):
             right = other == answer or dataset.score_answer(other, entry) >= RIGHT
@@ -67,16 +68,24 @@ def measure(name: str, items: int) -> dict[str, Any]:
             counts["right" if right else "wrong"] += 1
             counts["refused"] += right and not accepted
             counts["accepted"] += accepted and not right
-    content = json.dumps([[entry["question"], entry["answer"]] for _, entry in entries])
-    return {
-        "task": name,
-        "verdict": "",
-        **counts,
-        "items": items,
-        "distinct": len({entry["answer"] for _, entry in entries}),
-        "digest": hashlib.sha256(content.encode()).hexdigest()[:12],
-        "ms": round(seconds * 1000, 2),
-    }
+    if counts["own"] < items or counts["refused"]:
+        verdict = "right answers refused"
+    else:
+        verdict = "wrong answers accepted" if counts["accepted"] else "gradable"
+    answers = len({entry["answer"] for _, entry in entries})
+    milliseconds = round(seconds * 1000, 2)
+    return {"task": name, "verdict": verdict, **counts, "answers": answers, "milliseconds": milliseconds}
+
+
+def digest(name: str, items: int) -> str:
+    """Of what the same items are in this process."""
+    content = json.dumps([[entry["question"], entry["answer"]] for _, entry in _entries(name, items)])
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _entries(name: str, items: int) -> list[tuple[Any, dict[str, Any]]]:
+    task = Procedural(name, {}, seed=1, known=False)
+    return [task.entry(index) for index in (*range(items - 1), 10**6)]
 
 
 def _grades(gold: str, answer: str) -> bool:
@@ -84,52 +93,46 @@ def _grades(gold: str, answer: str) -> bool:
 
 
 def main() -> None:
-    """Print one JSON line a task; without --one, each task is measured twice, in processes of its own."""
+    """Print one JSON line a task. A second process with another hash seed makes the same items."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=40, help="of each task (40)")
     parser.add_argument("--tasks", nargs="*", help="all unless named")
-    parser.add_argument("--one", metavar="TASK", help=argparse.SUPPRESS)
+    parser.add_argument("--digests", action="store_true", help="print only what each task's items are")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(_in_time(options.one, options.items)))
+    tasks = options.tasks or all_tasks()
+    if options.digests:
+        print(json.dumps({name: _in_time(digest, name, options.items) for name in tasks}))
         return
-    for name in options.tasks or all_tasks():
-        results = []
-        for hash_seed in ("1", "2"):
-            command = [sys.executable, "-m", __spec__.name, "--one", name, "--items", str(options.items)]
-            variables = {"PYTHONHASHSEED": hash_seed, "OMP_NUM_THREADS": "1"}
-            done = subprocess.run(command, capture_output=True, text=True, env=variables)
-            lines = done.stdout.splitlines()
-            results.append(
-                json.loads(lines[-1])
-                if done.returncode == 0
-                else {"task": name, "verdict": done.stderr.strip().splitlines()[-1]}
-            )
-        result = results[0]
-        if not result["verdict"]:
-            result["verdict"] = _verdict(result, results[1])
-        print(json.dumps(result), flush=True)
+    command = [sys.executable, "-m", __spec__.name, "--digests", "--items", str(options.items), "--tasks"]
+    with subprocess.Popen(
+        [*command, *tasks], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": "7"}
+    ) as other:
+        own = {name: _in_time(digest, name, options.items) for name in tasks}
+        results = [_in_time(measure, name, options.items) for name in tasks]
+        assert other.stdout is not None
+        others = json.loads(other.stdout.read().splitlines()[-1])
+    for name, result in zip(tasks, results, strict=True):
+        row = {"task": name, "verdict": result} if isinstance(result, str) else result
+        if row["verdict"] == "gradable" and own[name] != others[name]:
+            row["verdict"] = "other items in another process"
+        print(json.dumps(row))
 
 
-def _in_time(name: str, items: int) -> dict[str, Any]:
+def _in_time(function: Callable[[str, int], Result], name: str, items: int) -> Result | str:
+    """What the function returns, or in words why it did not."""
+
     def stop(number: int, frame: FrameType | None) -> NoReturn:
-        raise TimeoutError
+        raise TimeoutError(f"more than {SECONDS} s for {items} items")
 
     signal.signal(signal.SIGALRM, stop)
     signal.alarm(SECONDS)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            return measure(name, items)
-    except TimeoutError:
-        return {"task": name, "verdict": f"{items} items take more than {SECONDS} s"}
-
-
-def _verdict(result: dict[str, Any], again: dict[str, Any]) -> str:
-    if result["digest"] != again.get("digest"):
-        return "other items in another process"
-    if result["own"] < result["items"] or result["refused"]:
-        return "right answers refused"
-    return "wrong answers accepted" if result["accepted"] else "gradable"
+            return function(name, items)
+    except Exception as error:  # whatever a task raises is a finding about it
+        return f"{type(error).__name__}: {error}"
+    finally:
+        signal.alarm(0)
 
 
 if __name__ == "__main__":

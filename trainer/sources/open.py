@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from trainer.recipe.data import Source
 from trainer.sources.finite import Distinct, First
-from trainer.sources.hub import open_copy, open_hub
+from trainer.sources.hub import open_hub
 from trainer.sources.jsonl import Jsonl
 from trainer.sources.problem_sets import open_problem_set, refuse_evaluation
 from trainer.sources.procedural import Procedural
@@ -41,13 +41,12 @@ def _open(source: Source, seed: int) -> ExampleSource:
     if source.kind == "thinkmath":
         return Thinkmath(seed, source.levels)
     if source.kind == "problems":
-        return open_problem_set(str(source.path or source.name), source.split)
+        return open_problem_set(source.name, source.path, source.split)
     if source.kind == "reasoning_gym":
         return Procedural(source.name, source.options, seed)
     if source.kind == "hub":
-        opener = open_copy if source.path else open_hub
-        return opener(
-            str(source.path or source.name), source.split, source.columns, source.think_tags, source.options
+        return open_hub(
+            source.name, source.path, source.split, source.columns, source.think_tags, source.options
         )
     assert source.path is not None
     refuse_evaluation(source.path.stem)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from evals.problems import Problem, load, parse_selectors
+from evals.problems import Problem, Selector, load, parse_selectors
 from evals.problems.catalogue import SETS, canonical_name
+from evals.problems.jsonl import read_jsonl
 from trainer.examples import Example
 
 TRAINING_SETS = ("math_train", "gsm8k_train")
@@ -26,23 +27,26 @@ class ProblemSet:
         return Example(self._problems[index])
 
 
-def open_problem_set(name: str, split: str) -> ProblemSet:
-    """A set by name, with filters as in `math_train[level=4-5]`, or the path of a JSONL file.
+def open_problem_set(name: str, path: Path | None, split: str) -> ProblemSet:
+    """A set by name, with filters as in `math_train[level=4-5]`, or from a JSONL file.
 
-    `math` and `gsm8k` are their training splits. Raises ValueError for an evaluation set or split.
+    name: `math` and `gsm8k` are their training splits. path: a file of problems; with a name, a copy of that
+    set. Raises ValueError for an evaluation set or split.
     """
     if split != "train":
         raise ValueError(f"split: {split!r} is not trained on; give 'train'")
     specs = []
-    for selector in parse_selectors(name):
-        known = canonical_name(Path(selector.name).stem)
-        if selector.name in TRAINING_SPLIT and TRAINING_SPLIT[selector.name].removesuffix("_train") == known:
-            known = TRAINING_SPLIT[selector.name]
-            specs.append(str(selector).replace(selector.name, known, 1))
-        else:
-            specs.append(str(selector))
-        refuse_evaluation(known)
-    return ProblemSet(load(specs))
+    for selector in parse_selectors(name) if name else ():
+        if selector.name in ("math", "gsm8k"):
+            selector = Selector(TRAINING_SPLIT[selector.name], selector.filters)
+        refuse_evaluation(Path(selector.name).stem)
+        specs.append(str(selector))
+    if path is None:
+        return ProblemSet(load(specs))
+    if not path.is_file():
+        raise ValueError(f"path: there is no file {str(path)!r}; give a JSONL file of problems")
+    refuse_evaluation(path.stem)
+    return ProblemSet(read_jsonl(path, canonical_name(path.stem)))
 
 
 def refuse_evaluation(name: str) -> None:

@@ -1,0 +1,143 @@
+"""A study in words, tables and a picture."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.figure
+
+from evals.budgets import Budget, sort_budgets
+from evals.compare.verdicts import listed, sentence
+from evals.report.plot import positions
+from evals.report.tables import Table, budget_name, escape_markdown, markdown
+from evals.report.tables.table import bounds, change, percent, probability
+from trainer.ablation.plot import FAINT, INK, style
+
+Numbers = dict[str, Any]
+PLOT = "study.png"
+_NOTE = (
+    "Accuracy in %, the mean of all seeds; differences in points. The unit is one problem answered by the "
+    "two models of one seed; the interval is for other problems and other seeds, both taken as samples "
+    "(crossed random effects, Satterthwaite's degrees of freedom), the last but two for other problems and "
+    "these very seeds. p: for other problems and seeds, then Holm's over all budgets and arms; the area, one "
+    "test named beforehand, is not adjusted."
+)
+
+
+def headline(numbers: Numbers) -> str:
+    """Which arm helps, by the area under the curve, and at which budgets."""
+    return " ".join(_sentence(numbers, comparison) for comparison in numbers["comparisons"])
+
+
+def _sentence(numbers: Numbers, comparison: Numbers) -> str:
+    arm, area = comparison["arm"], comparison["area"]
+    parts = []
+    if area is not None:
+        parts.append(
+            f"{arm} against {numbers['baseline']}: {area['verdict']} over the token budgets together "
+            f"({change(area)} points; below {100 * numbers['worthwhile']:g} it would not be worth having)"
+        )
+    for verdict in ("helps", "does not help", "undecided"):
+        places = [row["budget"] for row in comparison["rows"] if row["verdict"] == verdict]
+        if places:
+            parts.append(f"{verdict} at {listed([budget_name(place) for place in places])}")
+    return sentence("; ".join(parts))
+
+
+def comparison_table(numbers: Numbers, comparison: Numbers) -> Table:
+    """One arm against the baseline at every budget."""
+    baseline, arm = numbers["baseline"], comparison["arm"]
+    seeds = len(numbers["arms"][arm])
+    named = [(budget_name(row["budget"]), row) for row in comparison["rows"]]
+    if comparison["area"] is not None:
+        named.append(("area", comparison["area"]))
+    rows = [
+        [
+            name,
+            str(row["problems"]),
+            percent(row["baseline"]),
+            percent(row["with"]),
+            change(row),
+            " ".join(f"{100 * value:+.1f}" for value in row["by_seed"]),
+            bounds(row["problems_low"], row["problems_high"], "+"),
+            probability(row.get("p_holm", row["p"])),
+            row["verdict"],
+        ]
+        for name, row in named
+    ]
+    columns = ["budget", "problems", f"{baseline} %", f"{arm} %", "difference", "by seed", "these seeds"]
+    return Table(f"{arm} against {baseline}, {seeds} seeds", _NOTE, [*columns, "p", "verdict"], rows)
+
+
+def as_markdown(numbers: Numbers, title: str) -> str:
+    """`study.md`; the picture is expected beside it."""
+    head = [
+        f"# {escape_markdown(title)}",
+        f"**{escape_markdown(headline(numbers))}**",
+        f"![Curves of all arms and seeds]({PLOT})",
+    ]
+    tables = [comparison_table(numbers, comparison) for comparison in numbers["comparisons"]]
+    return "\n\n".join([*head, *map(markdown, tables)])
+
+
+def draw(numbers: Numbers, stages: Mapping[str, Numbers], start: str | None) -> bytes:
+    """The curves: a thin line for every seed, a thick one for each arm's mean, the start dotted; as a PNG.
+
+    stages: the ablation's numbers of every stage, by name. The right part has the differences from the
+    baseline, with intervals for other problems and seeds.
+    """
+    figure = matplotlib.figure.Figure(figsize=(9.6, 4.4), dpi=160, facecolor="white", layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[1.4, 1])
+    budgets: list[Budget] = sort_budgets(p["budget"] for stage in stages.values() for p in stage["points"])
+    places = dict(zip(budgets, positions(budgets), strict=True))
+    if start is not None:
+        found = _accuracies(stages[start])
+        left.plot(*_line(found, places), ":", color="#5f6a76", linewidth=1.6, label="before")
+    for number, (arm, names) in enumerate(numbers["arms"].items()):
+        colour, marker = style(number)
+        seeds = [_accuracies(stages[name]) for name in names]
+        for seed in seeds:
+            left.plot(*_line(seed, places), color=colour, linewidth=0.7, alpha=0.55)
+        shared = [b for b in budgets if all(b in seed for seed in seeds)]
+        means = {budget: sum(seed[budget] for seed in seeds) / len(seeds) for budget in shared}
+        left.plot(*_line(means, places), color=colour, marker=marker, linewidth=2, markersize=5.5, label=arm)
+    for number, comparison in enumerate(numbers["comparisons"], start=1):
+        colour, marker = style(number)
+        rows = [row for row in comparison["rows"] if row["budget"] in places]
+        right.errorbar(
+            [places[row["budget"]] for row in rows],
+            [100 * row["mean"] for row in rows],
+            yerr=[
+                [100 * (row["mean"] - row["low"]) for row in rows],
+                [100 * (row["high"] - row["mean"]) for row in rows],
+            ],
+            fmt=marker,
+            color=colour,
+            capsize=2.5,
+            markersize=5.5,
+        )
+    right.axhline(0, color=INK, linewidth=0.9)
+    right.axhline(100 * numbers["worthwhile"], color="#5f6a76", linewidth=0.9, linestyle="--")
+    right.set_ylabel(f"points above {numbers['baseline']}", color=INK, parse_math=False)
+    left.set_ylabel("accuracy", color=INK)
+    left.set_ylim(-0.02, 1.02)
+    left.legend(frameon=False, labelcolor=INK, fontsize=9.5)
+    for axes in (left, right):
+        axes.set_xticks([places[b] for b in budgets], [budget_name(b) for b in budgets])
+        axes.set_xlabel("thinking budget in tokens", color=INK)
+        axes.grid(axis="y", color=FAINT, linewidth=0.7)
+        axes.tick_params(colors=INK, labelsize=9)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(FAINT)
+    output = io.BytesIO()
+    figure.savefig(output, format="png", metadata={"Software": None}, facecolor="white")
+    return output.getvalue()
+
+
+def _accuracies(stage: Numbers) -> dict[Budget, float]:
+    return {p["budget"]: p["accuracy"] for p in stage["points"] if p["accuracy"] is not None}
+
+
+def _line(values: Mapping[Budget, float], places: Mapping[Budget, float]) -> tuple[list[float], list[float]]:
+    return [places[budget] for budget in values], list(values.values())
