@@ -104,10 +104,9 @@ def test_two_processes_and_micro_batches_give_what_one_process_gives(recipe: Pat
         sys.executable,
         "-m",
         "torch.distributed.run",
+        "--standalone",
         "--nproc_per_node",
         "2",
-        "--master_port",
-        "29537",
     ]
     overrides = (steps, adamw, "stages.fusion.micro_batch_tokens=200")
     subprocess.run([*launch, "-m", *command(recipe, two, *overrides)], check=True)
