@@ -24,7 +24,7 @@ from transformers import (
 
 from evals.problems import thinkmath
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
-from trainer.recipe.model import Lora, Model, ModelShape, Thinking
+from trainer.recipe.model import Lora, Model, ModelShape
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -37,9 +37,23 @@ REPEATS = 100
 """How often the other texts stand in that corpus, so that each of their words is one token."""
 
 
-def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer learnt for it."""
-    tokenizer = new_tokenizer(shape, texts)
+def new_checkpoint(
+    shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = (), taken_from: Path | None = None
+) -> None:
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer.
+
+    taken_from: the checkpoint folder whose tokenizer it is; None learns one on thinkmath. texts: what is then
+    read too, such as system prompts, whose words become tokens.
+
+    Raises:
+        ValueError: `taken_from` has more tokens than the shape.
+    """
+    tokenizer = new_tokenizer(shape, texts) if taken_from is None else load_tokenizer(taken_from)
+    if len(tokenizer) > shape.vocab_size:
+        raise ValueError(
+            f"model.shape.vocab_size: {shape.vocab_size} is wrong because {str(taken_from)!r} has "
+            f"{len(tokenizer)} tokens; give as many or more"
+        )
     config = new_config(shape, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -50,15 +64,23 @@ def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[s
     save_checkpoint(model, tokenizer, folder)
 
 
-def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
-    """The tokenizer of a checkpoint, given thinking: its tags are tokens and its template writes them.
+def thinking_tokenizer(path: Path, model: Model) -> tuple[PreTrainedTokenizerBase, ThinkingFormat]:
+    """The tokenizer of a checkpoint, given `model.thinking`: tags that are tokens, and a template with them.
 
     Raises:
-        ValueError: the template is Qwen3's and the model has no tokens for its turns.
+        ValueError: the template is Qwen3's and the model has no tokens for its turns; or the tags are new
+            tokens and the embeddings are not trained.
     """
+    thinking = model.thinking
+    assert thinking is not None
     tokenizer = load_tokenizer(path)
     tags = [thinking.open, thinking.close]
-    tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    added = tokenizer.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    if added and model.lora is not None:
+        raise ValueError(
+            f"model.lora: model.thinking adds {tags} to {str(path)!r}, tokens whose embeddings lora does not "
+            "train; leave out lora, or give a model that has the tags"
+        )
     if thinking.template is not None:
         tokenizer.chat_template = thinking.template.read_text(encoding="utf-8")
     else:
@@ -75,15 +97,15 @@ def thinking_tokenizer(path: Path, thinking: Thinking) -> tuple[PreTrainedTokeni
     return tokenizer, form
 
 
-def add_thinking(path: Path, thinking: Thinking, folder: Path) -> None:
+def add_thinking(path: Path, settings: Model, folder: Path) -> None:
     """Write the checkpoint at `path` with thinking added, as `thinking_tokenizer` says.
 
     A tag's embedding is the mean of those of the tokens it was spelt with, so that training begins near what
     the text meant to the model.
     """
     plain = load_tokenizer(path)
-    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (thinking.open, thinking.close)}
-    tokenizer, form = thinking_tokenizer(path, thinking)
+    tokenizer, form = thinking_tokenizer(path, settings)
+    spelt = {tag: plain.encode(tag, add_special_tokens=False) for tag in (form.open, form.close)}
     model = AutoModelForCausalLM.from_pretrained(path, dtype="auto")
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -106,9 +128,8 @@ def local_folder(path: Path) -> Path:
     Raises:
         ValueError: it is neither a folder with a `config.json` nor a model of the hub that can be had.
     """
+    check_place(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ValueError(f"checkpoint {str(path)!r} has no config.json; give a checkpoint's folder")
         return path
     try:
         # One process fetches, the others then find its copy.
@@ -116,7 +137,7 @@ def local_folder(path: Path) -> Path:
             return Path(snapshot_download(str(path), allow_patterns=HUB_FILES))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ValueError(
-            f"checkpoint {str(path)!r} is neither a folder nor a model that can be fetched from the hub "
+            f"{str(path)!r} is neither a folder nor a model that can be fetched from the hub "
             f"({str(error).splitlines()[0]})"
         ) from error
 
@@ -144,6 +165,17 @@ def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Co
         bos_token_id=None,
         dtype="float32",
     )
+
+
+def check_place(path: Path) -> None:
+    """Raises ValueError unless this is a checkpoint's folder, or may be a model's name on the hub."""
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{str(path)!r} has no config.json; give a checkpoint's folder")
+    elif path.is_absolute() or len(path.parts) != 2:
+        raise ValueError(
+            f"there is no folder {str(path)!r}; give a checkpoint's, or a hub name as owner/name"
+        )
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

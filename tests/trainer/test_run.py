@@ -1,7 +1,6 @@
-"""A training run: killed in the middle it goes on exactly where it was; its checkpoint loads."""
+"""A run: a tree of stages, killed and resumed; finished stages stay, and another recipe's run is refused."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,73 +10,158 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
+from trainer.cli import main
 from trainer.recipe import load_recipe
-from trainer.run import run_recipe
+from trainer.run import RunError, claim, differences, run_recipe, start_folder
 
-TINY = Path(__file__).parents[2] / "trainer" / "recipes" / "tiny.toml"
-SMALL = [
-    "threads=1",
-    "chunk_batches=2",
-    "checkpoint_chunks=2",
-    "validation_chunks=100",
-    "validation_problems=5",
-    "model.hidden_size=64",
-    "model.intermediate_size=64",
-    "model.num_hidden_layers=1",
-    "stages.cold_start.tokens=12000",
-    "stages.cold_start.batch_tokens=512",
-    "stages.fusion.tokens=12000",
-    "stages.fusion.batch_tokens=512",
-    "stages.mode_following.tokens=2000",
-    "stages.mode_following.batch_tokens=512",
-]
+RECIPE = """
+seed = 0
+threads = 1
+[model.shape]
+vocab_size = 576
+hidden_size = 32
+intermediate_size = 48
+num_hidden_layers = 1
+num_attention_heads = 2
+num_key_value_heads = 1
+head_dim = 16
+rope_theta = 10000.0
+max_position_embeddings = 512
+
+[[stages]]
+kind = "cold_start"
+tokens = 600
+batch_tokens = 300
+optimizer = { adamw_lr = 1e-3 }
+
+[[stages]]
+kind = "fusion"
+tokens = 3000
+batch_tokens = 300
+checkpoint_every = 1
+optimizer = { adamw_lr = 1e-3, muon_lr = 1e-2 }
+
+[[stages]]
+kind = "cold_start"
+name = "control"
+start = "cold_start"
+tokens = 600
+batch_tokens = 300
+optimizer = { adamw_lr = 1e-3 }
+"""
 
 
-def command(out: Path) -> list[str]:
-    overrides = [part for override in SMALL for part in ("--set", override)]
-    return [sys.executable, "-m", "clients.cli", "train", "run", str(TINY), "--out", str(out), *overrides]
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    whole = run_recipe(load_recipe(TINY, SMALL), tmp_path / "whole")
+def steps(folder: Path) -> list[int]:
+    lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(recipe: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    assert run_recipe(load_recipe(recipe), whole) == whole / "control" / "checkpoint"
 
     killed = tmp_path / "killed"
-    checkpoint = killed / "fusion" / "checkpoint.pt"
-    process = subprocess.Popen(command(killed), stderr=subprocess.DEVNULL)
-    while process.poll() is None and not checkpoint.exists():
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    command = [sys.executable, "-m", "trainer.cli", "run", str(recipe), "--out", str(killed)]
+    log = (tmp_path / "log").open("w")
+    with subprocess.Popen(command, stderr=log, stdout=log) as process:
+        metrics = killed / "fusion" / "metrics.jsonl"
+        while process.poll() is None and not (metrics.exists() and len(steps(killed / "fusion")) >= 3):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (killed / "fusion" / "checkpoint").exists()
-    metrics = killed / "fusion" / "metrics.jsonl"
-    with metrics.open("a", encoding="utf-8") as log:
-        log.write('{"step": 1')
-    resumed = subprocess.run(command(killed), capture_output=True, text=True, check=True)
-    assert "fusion: resuming at step" in resumed.stderr
+
+    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cold_start: done" in resumed.stderr
+    assert f"checkpoint: {killed}/control/checkpoint" in resumed.stdout
+    for stage in ("cold_start", "fusion", "control"):
+        assert steps(whole / stage) == steps(killed / stage)
+        expected = load_file(whole / stage / "checkpoint" / "model.safetensors")
+        actual = load_file(killed / stage / "checkpoint" / "model.safetensors")
+        assert expected.keys() == actual.keys()
+        for name, weights in expected.items():
+            torch.testing.assert_close(actual[name], weights, atol=1e-5, rtol=1e-5, msg=f"{stage}: {name}")
 
-    expected, actual = (
-        load_file(whole / "model.safetensors"),
-        load_file(killed / whole.relative_to(tmp_path / "whole") / "model.safetensors"),
-    )
-    assert expected.keys() == actual.keys()
-    for name, weights in expected.items():
-        assert torch.equal(weights, actual[name]), name
-    steps = [json.loads(line)["step"] for line in metrics.read_text(encoding="utf-8").splitlines()]
-    uninterrupted = tmp_path / "whole" / "fusion" / "metrics.jsonl"
-    assert steps == [
-        json.loads(line)["step"] for line in uninterrupted.read_text(encoding="utf-8").splitlines()
+    # Both began with the cold start's weights, on other rows.
+    norms = [
+        load_file(whole / stage / "checkpoint" / "model.safetensors")["model.norm.weight"]
+        for stage in ("fusion", "control")
     ]
+    assert not torch.allclose(*norms, atol=1e-6)
+    assert AutoModelForCausalLM.from_pretrained(whole / "control" / "checkpoint").config.hidden_size == 32
+
+    # A finished run is not run again, and changes that alter nothing learnt are no other run.
+    before = (whole / "fusion" / "checkpoint" / "model.safetensors").stat().st_mtime_ns
+    assert main(["run", str(recipe), "--out", str(whole), "--set", "stages.fusion.checkpoint_every=7"]) == 0
+    assert (whole / "fusion" / "checkpoint" / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_checkpoint_loads_and_another_recipe_is_refused(tmp_path: Path) -> None:
-    checkpoint = run_recipe(load_recipe(TINY, SMALL), tmp_path)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    ids = tokenizer("1+1", return_tensors="pt").input_ids
-    assert model(ids).logits.shape == (1, 3, model.config.vocab_size)
-    assert json.loads((checkpoint / "thinking_format.json").read_text("utf-8"))["close"] == "</think>"
-    with pytest.raises(ValueError, match="seed differ"):
-        run_recipe(load_recipe(TINY, [*SMALL, "seed=1"]), tmp_path)
+def test_only_runs_the_stages_named_from_a_checkpoint(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    short = ["--set", "stages.fusion.tokens=300"]
+    assert main(["run", str(recipe), "--out", str(out), "--only", "fusion", *short]) == 2
+    assert "stages.fusion.start: stage 'cold_start' is not finished" in capsys.readouterr().err
+    first = run_recipe(load_recipe(recipe), tmp_path / "other", ["cold_start"])
+    command = ["run", str(recipe), "--out", str(out), "--only", "fusion", "--from", str(first), *short]
+    assert main(command) == 0
+    assert (out / "fusion" / "checkpoint").is_dir()
+    assert not (out / "cold_start").exists()
+    assert json.loads((out / "recipe.json").read_text("utf-8"))["stages"][1]["start"] == str(first)
+    assert main(["run", str(recipe), "--out", str(out), "--only", "polish"]) == 2
+
+
+def test_terminated_it_says_how_to_go_on(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "trainer.cli", "run", str(recipe), "--out", str(out)]
+    command += ["--set", "stages.cold_start.tokens=3000000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not (out / "cold_start" / "metrics.jsonl").exists():
+            time.sleep(0.05)
+        process.terminate()
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert f"stopped; the same command goes on from the last checkpoint in {out}" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_run_of_another_recipe_is_refused(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    claim(out, load_recipe(recipe))
+    # Nothing has been learnt yet.
+    claim(out, load_recipe(recipe, ["seed=1", "stages.fusion.tokens=9"]))
+    claim(out, load_recipe(recipe))
+    (out / "cold_start").mkdir()
+    assert not differences(out, load_recipe(recipe, ["stages.fusion.tokens=9", "threads=2"]))
+    assert not differences(out, load_recipe(recipe, ["stages.cold_start.evaluate_every=2"]))
+    assert not differences(out, load_recipe(recipe, ["logging.trackers=['tensorboard']"]))
+    changed = ["stages.cold_start.optimizer.adamw_lr=0.5", "model.shape.hidden_size=64"]
+    assert differences(out, load_recipe(recipe, changed)) == [
+        "model.shape.hidden_size",
+        "stages.cold_start.optimizer.adamw_lr",
+    ]
+    with pytest.raises(RunError, match=r"holds a run whose seed, stages.cold_start.seed differ"):
+        claim(out, load_recipe(recipe, ["seed=1"]))
+    (out / "control").mkdir()
+    assert differences(out, load_recipe(recipe, ["stages.control.start=fusion"])) == ["stages.control.start"]
+
+
+def test_stages_begin_in_folders(recipe: Path, tmp_path: Path) -> None:
+    loaded = load_recipe(recipe, [f"stages.control.start={tmp_path}"])
+    with pytest.raises(RunError, match=r"stages\.fusion\.start: stage 'cold_start' is not finished"):
+        start_folder(loaded, loaded.stages[1], tmp_path)
+    with pytest.raises(RunError, match=r"stages.control.start: .* has no config.json"):
+        start_folder(loaded, loaded.stages[2], tmp_path)
+    (tmp_path / "cold_start" / "checkpoint").mkdir(parents=True)
+    assert start_folder(loaded, loaded.stages[1], tmp_path) == tmp_path / "cold_start" / "checkpoint"

@@ -12,7 +12,7 @@ from typing import Any
 
 from serve.formats import FORMAT_FILE, KNOWN_TAGS, ThinkingFormat
 from serve.templates import source
-from trainer.rows.conversation import render
+from trainer.rows.conversation import Conversation, render
 from trainer.rows.replies import ReplyWriter
 from trainer.rows.row import Row
 
@@ -143,8 +143,8 @@ def _row_problems(row: Row, writer: ReplyWriter) -> Iterator[tuple[str, str]]:
 
 def _prompt_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str, str]]:
     prompt = row.ids[: row.prompt]
-    served = served_prompt(form, row)
-    if list(prompt) != served:
+    served = prompt if row.conversation is None else served_prompt(form, row.conversation)
+    if prompt != served:
         place = next(
             (at for at, pair in enumerate(zip(prompt, served, strict=False)) if pair[0] != pair[1]),
             min(len(prompt), len(served)),
@@ -171,7 +171,7 @@ def _empty_block_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str,
     block = form.close_block_ids if form.opened_by == "template" else form.empty_block_ids
     reply = tuple(row.ids[row.prompt : row.prompt + len(block)])
     weights = row.weights[row.prompt : row.prompt + len(block)]
-    if row.conversation.soft_no_think:
+    if row.conversation is not None and row.conversation.soft_no_think:
         if reply != block:
             yield (
                 "empty-block-missing",
@@ -186,9 +186,8 @@ def _empty_block_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str,
         )
 
 
-def served_prompt(form: ThinkingFormat, row: Row) -> list[int]:
+def served_prompt(form: ThinkingFormat, conversation: Conversation) -> list[int]:
     """The prompt as the server makes it: the template's text, encoded without adding special tokens."""
-    conversation = row.conversation
     kwargs = form.template_kwargs(conversation.enable_thinking)
     text = form.tokenizer.apply_chat_template(
         conversation.messages, add_generation_prompt=True, tokenize=False, **kwargs
