@@ -69,7 +69,7 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
         if only and stage.name not in only:
             continue
         checkpoint = _run_stage(recipe, stage, out)
-    if recipe.ablation is not None and not only:
+    if recipe.ablation is not None and not only and processes.is_main_process:
         from trainer.ablation import run_ablation
 
         run_ablation(out, recipe)

@@ -2,8 +2,8 @@
 
     python -m trainer.bench.rollouts --out runs/bench
 
-The raw engine is vLLM's `LLM.generate` in the same process, with the same prompts, seeds, log-probabilities and
-natural lengths. The round's order alternates, each round begins with an empty prefix cache, and the ratio is
+The raw engine is vLLM's `LLM.generate` in the same process, with the same prompts, seeds, log-probabilities
+and natural lengths. The round's order alternates, each round begins with an empty prefix cache, and the ratio is
 taken within a round. transformers' `generate` is timed on the same prompts for comparison.
 """
 
