@@ -28,6 +28,7 @@ def run_stage(context: StageContext) -> None:
     Raises:
         ValueError: the data cannot be trained on; or the loss is no number.
     """
+    join_processes()
     stage = context.stage
     assert isinstance(stage, ColdStart | Fusion)
     form = load_format(load_tokenizer(context.start), context.start)
