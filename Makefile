@@ -18,7 +18,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo test lint chromium bench-serve bench-evals clean
+.PHONY: setup demo test lint chromium bench-serve bench-evals bench-train clean
 
 setup: $(STAMP)
 
@@ -52,6 +52,10 @@ bench-serve: setup
 
 bench-evals: setup
 	$(VENV)/bin/python -m evals.bench.curve_cost --out runs/bench
+
+bench-train: setup
+	$(VENV)/bin/python -m trainer.bench.step_time --out runs/bench
+	$(VENV)/bin/python -m trainer.bench.step_time --levels 5 --out runs/bench
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -37,7 +37,7 @@ class SeedSafeCPUWorker(cpu_worker.CPUWorker):
         cpu_worker.CPUModelRunner = SeedSafeCPUModelRunner
         if torch.cpu._is_amx_tile_supported():
             torch.cpu._init_amx()
-        # Where a log-probability ranks is counted by a function that is compiled at its first call: a minute on
-        # a small machine, for a thousandth of a step.
+        # Where a log-probability ranks is counted by a function that is compiled at its first call: a minute
+        # on a small machine, for a thousandth of a step.
         sampler.batched_count_greater_than = batched_count_greater_than._torchdynamo_orig_callable
         super().init_device()

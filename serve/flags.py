@@ -92,8 +92,8 @@ def _operation_flags(group: argparse._ArgumentGroup) -> None:
         "--weight-updates",
         type=Path,
         metavar="FOLDER",
-        help="for training: POST /v1/weights {path, version} loads a checkpoint of this folder; if there are API "
-        "keys, only for those with may_update_weights (default: no such route)",
+        help="for training: POST /v1/weights {path, version} loads a checkpoint of this folder; if there are "
+        "API keys, only for those with may_update_weights (default: no such route)",
     )
 
 

@@ -7,12 +7,9 @@ import torch
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.platforms import current_platform
 
-EXTENSION = "serve.weights.WeightUpdates"
-"""For vLLM's `worker_extension_cls`."""
-
 
 class WeightUpdates:
-    """Mixed into vLLM's worker class; its methods are called by name through `collective_rpc`."""
+    """Mixed into vLLM's worker class (`worker_extension_cls`); called by name through `collective_rpc`."""
 
     model_runner: Any
 
@@ -35,6 +32,6 @@ def repack_embeddings(model: torch.nn.Module) -> None:
     of the old one in use, without an error.
     """
     for layer in model.modules():
-        if hasattr(layer, "cpu_linear") and getattr(layer, "weight", None) is not None:
-            if layer.weight.numel():
-                dispatch_cpu_unquantized_gemm(layer, remove_weight=False)
+        weight = getattr(layer, "weight", None)
+        if hasattr(layer, "cpu_linear") and weight is not None and weight.numel():
+            dispatch_cpu_unquantized_gemm(layer, remove_weight=False)

@@ -37,9 +37,23 @@ REPEATS = 100
 """How often the other texts stand in that corpus, so that each of their words is one token."""
 
 
-def new_checkpoint(shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = ()) -> None:
-    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer learnt for it."""
-    tokenizer = new_tokenizer(shape, texts)
+def new_checkpoint(
+    shape: ModelShape, seed: int, folder: Path, texts: Sequence[str] = (), taken_from: Path | None = None
+) -> None:
+    """Write a Qwen3 model with random weights (float32, embeddings tied) and a tokenizer.
+
+    taken_from: the checkpoint folder whose tokenizer it is; None learns one on thinkmath. texts: what is then
+    read too, such as system prompts, whose words become tokens.
+
+    Raises:
+        ValueError: `taken_from` has more tokens than the shape.
+    """
+    tokenizer = new_tokenizer(shape, texts) if taken_from is None else load_tokenizer(taken_from)
+    if len(tokenizer) > shape.vocab_size:
+        raise ValueError(
+            f"model.shape.vocab_size: {shape.vocab_size} is wrong because {str(taken_from)!r} has "
+            f"{len(tokenizer)} tokens; give as many or more"
+        )
     config = new_config(shape, tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from accelerate import PartialState
 
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
+from trainer.processes import join_processes
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
 
@@ -56,8 +57,7 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     Raises:
         RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
     """
-    # Told of the CPU, accelerate joins the processes of a launch there too; all later states are this one.
-    processes = PartialState(cpu=not torch.accelerator.is_available())
+    processes = join_processes()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if processes.is_main_process:
@@ -142,7 +142,8 @@ def first_checkpoint(recipe: Recipe, out: Path) -> Path:
             if isinstance(stage, Fusion)
             for prompt in stage.mix.system_prompts
         ]
-        new_checkpoint(model.shape, recipe.seed, folder, prompts)
+        taken_from = model.tokenizer and _local_folder(model.tokenizer, "model.tokenizer")
+        new_checkpoint(model.shape, recipe.seed, folder, prompts, taken_from)
     return folder
 
 

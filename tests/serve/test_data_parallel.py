@@ -97,7 +97,7 @@ async def test_the_answer_after_a_stop_finds_its_prefix(pair: Server) -> None:
         }
         received, stopping = b"", None
         async with pair.http.stream("POST", "/v1/chat/completions", json=body) as response:
-            # Events are only counted until all are here: a reader slower than the model would stop it too late.
+            # Until all are here events are only counted: a reader slower than the model would stop too late.
             async for piece in response.aiter_bytes():
                 received += piece
                 if stopping is None and received.count(b"data: {") > 3 * BLOCK:

@@ -27,7 +27,7 @@ CHUNK = 256
 def sample_replies(
     path: Path, prompts: PromptStream, wanted: int, settings: Rollouts, backend: RolloutBackend
 ) -> None:
-    """Fill the JSONL file `path` with the teacher's replies to the first `wanted` prompts; goes on at its end.
+    """Fill the JSONL file `path` with the teacher's replies to the first `wanted` prompts, from its end on.
 
     A record has the prompt's number plus one as `step`, its mode, the reply's `token_ids`, which of them were
     `inserted`, its text, whether it is `right` and how it ended. Every process calls this.

@@ -17,8 +17,8 @@ def check_same_vocabulary(student: Path, teacher: Path) -> None:
         raise ValueError(
             f"teacher: {str(teacher)!r} is wrong because its vocabulary is not the student's: "
             f"{len(different)} tokens differ, such as {different[0]!r} ({theirs.get(different[0])} there, "
-            f"{ours.get(different[0])} in {str(student)!r}); give a teacher of the same family, or begin with "
-            "a student that has the teacher's tokenizer"
+            f"{ours.get(different[0])} in the student's); give a teacher of the same family, or begin with a "
+            "student that has the teacher's tokenizer (model.tokenizer)"
         )
     sizes = [AutoConfig.from_pretrained(folder).get_text_config().vocab_size for folder in (student, teacher)]
     if sizes[0] != sizes[1]:

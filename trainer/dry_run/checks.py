@@ -103,8 +103,9 @@ def _look_at_model(found: Findings) -> None:
 
     def from_shape() -> tuple[PretrainedConfig, ThinkingFormat]:
         assert model.shape is not None
-        tokenizer = new_tokenizer(model.shape)
-        return new_config(model.shape, tokenizer), load_format(tokenizer)
+        taken_from = model.tokenizer
+        tokenizer = new_tokenizer(model.shape) if taken_from is None else load_tokenizer(taken_from)
+        return new_config(model.shape, tokenizer), load_format(tokenizer, taken_from)
 
     if model.path is None:
         made = found.attempt("model.shape", from_shape)

@@ -30,8 +30,8 @@ def policy_loss(
 
     Args:
         logprobs: log pi(token) with gradients, [rows, tokens], under the sampling temperature.
-        old_logprobs: the trainer's, before the step's first update; `logprobs.detach()` where there is one
-            update only.
+        old_logprobs: the trainer's, before the step's first update: `logprobs` itself where there is only
+            one. No gradient goes through them.
         rollout_logprobs: the engine's, when it sampled.
         advantages: one for each rollout, [rows].
         mask: tokens that train (`loss_mask`), boolean [rows, tokens].
@@ -48,6 +48,7 @@ def policy_loss(
     """
     if normaliser <= 0:
         raise ValueError(f"normaliser: {normaliser} is not positive; give what `normaliser` returns")
+    old_logprobs = old_logprobs.detach()
     spread = advantages.unsqueeze(1).expand_as(logprobs)
     ratio = importance_ratio(logprobs, old_logprobs, mask, settings.ratio)
     weight = engine_correction(
@@ -55,7 +56,7 @@ def policy_loss(
     )
     loss = -weight * clipped_surrogate(ratio, spread, settings.clip_low, settings.clip_high)
     low, high = clipped(ratio, spread, settings.clip_low, settings.clip_high)
-    mismatch = torch.where(mask, old_logprobs - rollout_logprobs, 0.0).detach()
+    mismatch = torch.where(mask, old_logprobs - rollout_logprobs, 0.0)
     sums = {
         "clip/low": low,
         "clip/high": high,

@@ -28,7 +28,7 @@ def engine_correction(
     level: Literal["none", "token", "sequence"],
     cap: float,
 ) -> Tensor:
-    """Truncated importance weights, the trainer's old policy over the engine's; [rows, tokens], no gradient.
+    """Truncated importance weights, the trainer's old policy over the engine's; [rows, tokens].
 
     token: min(pi_old / pi_engine, cap) of each token, TIS, Yao et al. 2025.
     sequence: min(product of the reply's ratios, cap) at each of its tokens: unbiased but for the cap, and
@@ -36,7 +36,7 @@ def engine_correction(
     """
     if level == "none":
         return torch.ones_like(old_logprobs)
-    log_weight = torch.where(mask, old_logprobs - rollout_logprobs, 0.0).detach()
+    log_weight = torch.where(mask, old_logprobs - rollout_logprobs, 0.0)
     if level == "sequence":
         log_weight = torch.where(mask, log_weight.sum(dim=1, keepdim=True), 0.0)
     return log_weight.exp().clamp(max=cap)

@@ -47,6 +47,8 @@ class Model(Section):
 
     path: Path | None = None
     shape: ModelShape | None = None
+    tokenizer: Path | None = None
+    """With `shape`: the checkpoint whose tokenizer it takes, as a student its teacher's; None learns one."""
     thinking: Thinking | None = None
     """For a `path` whose model has no thinking tags yet."""
     lora: Lora | None = None
@@ -58,6 +60,8 @@ class Model(Section):
     def _one_beginning(self) -> "Model":
         if (self.path is None) == (self.shape is None):
             raise ValueError("give either path (a checkpoint) or shape (a model from nothing)")
+        if self.tokenizer is not None and self.shape is None:
+            raise ValueError("tokenizer is for a model from nothing; one from a path has its own")
         if self.thinking is not None and self.shape is not None:
             raise ValueError("thinking is for a model from a path; one from nothing has it")
         return self

@@ -123,9 +123,7 @@ class Rollouts(Section):
         if self.backend == "servers" and not (self.urls and self.weights_folder):
             raise ValueError("backend servers needs urls and weights_folder")
         if self.backend != "servers" and (self.urls or self.weights_folder):
-            raise ValueError(
-                f"urls and weights_folder are for backend servers, and backend is {self.backend}"
-            )
+            raise ValueError(f"urls and weights_folder are for backend servers; backend is {self.backend}")
         return self
 
 

@@ -32,10 +32,11 @@ class Format(Section):
         marks = (self.tags.open, self.tags.close)
         if not answer.strip() or any(mark in text for mark in marks for text in (thinking or "", answer)):
             return False
-        opened, closed = (completion.reply.count(mark) for mark in marks)
-        if opened > 1 or closed != (thinking is not None):
+        reply = completion.reply
+        # With no tag in thinking and answer, one closing tag means one block.
+        if reply.count(self.tags.close) != (thinking is not None):
             return False
-        if opened and not completion.reply.lstrip().startswith(self.tags.open):
+        if self.tags.open in reply and not reply.lstrip().startswith(self.tags.open):
             return False
         if completion.thinks != has_thinking(completion):
             return False

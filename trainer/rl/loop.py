@@ -1,6 +1,7 @@
 """The RL loop on accelerate: sample, score, train, sync, measure; resumable at any step."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,7 +19,7 @@ from trainer.recipe.stages import RLStage
 from trainer.rewards import build_rewards
 from trainer.rl.batches import make_minibatches, make_rows
 from trainer.rl.collapse import CollapseError, CollapseMonitor
-from trainer.rl.evaluation import answer_all, choose_arms, held_out_problems, summarise
+from trainer.rl.evaluation import choose_arms, held_out_problems, measure
 from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
 from trainer.rl.rollout_step import RolloutStep, StepRollouts
@@ -90,6 +91,12 @@ class RLLoop:
 
     def run(self) -> None:
         """Train from the newest state to the last step, and leave the checkpoint."""
+        for _ in self.steps():
+            pass
+        self._save_model(self._context.checkpoint)
+
+    def steps(self) -> Iterator[int]:
+        """Train from the newest state to the last step; yields the number of steps done after each."""
         self._resume()
         with Progress(self._context, self._stage.steps, self._step) as progress:
             try:
@@ -97,11 +104,11 @@ class RLLoop:
                     self._measure(progress)
                 while self._step < self._stage.steps:
                     self._train_step(progress)
+                    yield self._step
             except CollapseError as error:
                 raise CollapseError(
                     f"{self._context.stage.name}: {error}. {self._leave_collapsed()}"
                 ) from error
-        self._save_model(self._context.checkpoint)
 
     def close(self) -> None:
         """End the rollout backend, and let go of the model."""
@@ -168,10 +175,9 @@ class RLLoop:
         if not self._problems:
             return
         started = monotonic()
-        answers = answer_all(
+        metrics = measure(
             self._backend, self._problems, self._arms, self._stage.rollouts, self._form, self._accelerator
         )
-        metrics = summarise(answers, self._arms)
         progress.log(self._step, {**metrics, "seconds/evaluate": monotonic() - started})
         score = sum(metrics[f"eval/{arm.name}"] for arm in self._arms) / len(self._arms)
         if self._best is None or score > self._best["score"]:

@@ -54,10 +54,8 @@ class PolicyUpdate:
             self._accelerator.reduce(total.sums, "sum"), self._accelerator.gather(total.maxima[None]).amax(0)
         )
         metrics = total.metrics()
-        if self._reference is None:
-            del metrics["kl"]
         # Measured on all rollouts instead, also on those without a gradient.
-        del metrics["entropy"]
+        metrics.pop("entropy", None)
         return {
             "loss": sum(losses) / len(losses),
             "gradient/norm": sum(norms) / len(norms),

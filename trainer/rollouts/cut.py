@@ -1,4 +1,4 @@
-"""One reply as it grows, cut exactly as the server cuts: the server's own tracker and grants, without its streams.
+"""One reply as it grows, cut as the server cuts: by the server's own tracker and grants, without its streams.
 
 A reply is generated in *segments*, each from prompt + reply so far, as `serve.choice.LimitedChoice` does: the
 first until thinking ends or its budget is used up and one more token does not close it; then the stop ids are
@@ -80,8 +80,8 @@ class Reply:
         granted = grant(asked, max_tokens=self.max_tokens, room=room, overhead=overhead)
         if granted.budget == 0 and state in ("fresh", "thinking"):
             raise ValueError(
-                f"max_tokens: {self.max_tokens} is wrong because tags and early-stop text are {overhead} tokens "
-                f"and answer_tokens keeps {request.answer_tokens}, which leaves none to think; give more"
+                f"max_tokens: {self.max_tokens} is wrong because tags and stop text are {overhead} "
+                f"tokens and answer_tokens keeps {request.answer_tokens}, which leaves no thinking; give more"
             )
         return ThinkingTracker(form, state, asked, granted)
 

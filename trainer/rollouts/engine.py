@@ -1,4 +1,4 @@
-"""Rollouts by vLLM in this process: its engine core, stepped here, with all replies' segments in one batch."""
+"""Rollouts by vLLM in this process: its engine core, stepped here, all replies in one batch."""
 
 import gc
 import itertools
@@ -21,14 +21,17 @@ from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
 
 GIB = 2**30
-REASONS = ("stop", "length", "abort", "error", "repetition")
+STEP_TOKENS = 4096
+"""Most tokens of one engine step, prompts' included."""
+ENDS = ("stop", "length")
+"""vLLM's finish reasons of a reply that is whole, by their numbers."""
 
 
 class EngineBackend:
     """A `RolloutBackend` on one vLLM engine core in this process.
 
     checkpoint: folder of the model to begin with. dtype: of the engine's weights. kv_cache_gib: of its cache.
-    tolerance: of the probe, in nats. max_rows: replies in one batch. max_step_tokens: of one engine step.
+    tolerance: of the probe, in nats. max_rows: replies in one batch.
     """
 
     def __init__(
@@ -40,11 +43,9 @@ class EngineBackend:
         tolerance: float = 0.02,
         seed: int = 0,
         max_rows: int = 256,
-        max_step_tokens: int = 4096,
     ) -> None:
-        cpu = is_cpu_build()
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-        prepare_environment(str(checkpoint), cpu)
+        prepare_environment(str(checkpoint), is_cpu_build())
         self._joined = torch.distributed.is_initialized()
         with preserved_torch_state():
             from vllm.engine.arg_utils import EngineArgs
@@ -52,23 +53,10 @@ class EngineBackend:
             from vllm.v1.engine.core import EngineCore
             from vllm.v1.executor.abstract import Executor
 
-            from serve.weights import EXTENSION
-
-            arguments = {"worker_cls": "serve.cpu_worker.SeedSafeCPUWorker", "block_size": 32} if cpu else {}
-            config = EngineArgs(
-                model=str(checkpoint),
-                dtype=dtype,
-                seed=seed,
-                enforce_eager=cpu,
-                generation_config="auto",
-                kv_cache_memory_bytes=int(kv_cache_gib * GIB),
-                logprobs_mode="processed_logprobs",
-                max_num_seqs=max_rows,
-                max_num_batched_tokens=max_step_tokens,
-                async_scheduling=False,
-                worker_extension_cls=EXTENSION,
-                **arguments,
-            ).create_engine_config()
+            arguments = engine_arguments(
+                checkpoint, dtype=dtype, kv_cache_gib=kv_cache_gib, seed=seed, max_num_seqs=max_rows
+            )
+            config = EngineArgs(**arguments).create_engine_config()
             self._core = EngineCore(config, Executor.get_class(config), log_stats=False)
         tokenizer = cached_tokenizer_from_config(config.model_config)
         self.form = load_format(tokenizer, checkpoint)
@@ -108,7 +96,7 @@ class EngineBackend:
         for output in self._outputs():
             reply = running[output.request_id]
             reason = output.finish_reason
-            end = None if reason is None else REASONS[reason]
+            end = None if reason is None else ENDS[reason]
             logprobs = output.new_logprobs.logprobs[:, 0].tolist() if output.new_token_ids else []
             if reply.feed(output.new_token_ids, logprobs, end):
                 continue
@@ -164,10 +152,14 @@ class EngineBackend:
         """See `RolloutBackend`."""
         start = monotonic()
         self._core.collective_rpc("take_weights", kwargs={"weights": merged_weights(model)})
-        self._core.reset_prefix_cache()
+        self.reset_cache()
         largest, mean = verify(self._probed(), model, self.probe, self.tolerance, version)
         self.version = version
         return SyncReport(version, monotonic() - start, largest, mean)
+
+    def reset_cache(self) -> None:
+        """Forget the prefixes that are cached."""
+        self._core.reset_prefix_cache()
 
     def _probed(self) -> Probed:
         from vllm.sampling_params import SamplingParams
@@ -203,6 +195,27 @@ class EngineBackend:
             gc.unfreeze()
         else:
             self._core.shutdown()
+
+
+def engine_arguments(
+    checkpoint: Path, *, dtype: str, kv_cache_gib: float, seed: int, **more: Any
+) -> dict[str, Any]:
+    """vLLM's engine arguments for rollouts of a checkpoint. more: further ones."""
+    cpu = is_cpu_build()
+    found: dict[str, Any] = {
+        "model": str(checkpoint),
+        "dtype": dtype,
+        "seed": seed,
+        "enforce_eager": cpu,
+        "kv_cache_memory_bytes": int(kv_cache_gib * GIB),
+        "logprobs_mode": "processed_logprobs",
+        "max_num_batched_tokens": STEP_TOKENS,
+        "async_scheduling": False,
+        "worker_extension_cls": "serve.weights.WeightUpdates",
+    }
+    if cpu:
+        found |= {"worker_cls": "serve.cpu_worker.SeedSafeCPUWorker", "block_size": 32}
+    return found | more
 
 
 @contextmanager

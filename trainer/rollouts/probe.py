@@ -35,7 +35,7 @@ def probe_ids(tokenizer: Any) -> list[int]:
 
 @torch.no_grad()
 def model_logprobs(model: torch.nn.Module, token_ids: Sequence[int]) -> torch.Tensor:
-    """Log-probabilities of every token after each of `token_ids`, by a forward pass: float32 [tokens, vocabulary]."""
+    """Log-probabilities of what follows each token, by a forward pass: float32 [tokens, vocabulary]."""
     training = model.training
     model.eval()
     ids = torch.tensor([list(token_ids)], device=next(model.parameters()).device)
@@ -56,7 +56,7 @@ def probe_model(model: torch.nn.Module, token_ids: Sequence[int]) -> Probed:
 def verify(
     probed: Probed, model: torch.nn.Module, token_ids: Sequence[int], tolerance: float, version: int
 ) -> tuple[float, float]:
-    """Largest and mean |difference| in nats between a backend's log-probabilities of the probe and the model's.
+    """Largest and mean |difference|, in nats, of a backend's log-probabilities of the probe to the model's.
 
     Raises SyncError if the largest is above `tolerance`, or not a number.
     """
@@ -68,9 +68,9 @@ def verify(
     largest, mean = float(differences.max()), float(differences.mean())
     if not largest <= tolerance:
         raise SyncError(
-            f"after the sync of weights version {version} the backend's log-probabilities of the probe differ "
-            f"from the trainer's by up to {largest:.4g} nats (mean {mean:.4g}, tolerance {tolerance:g}, "
-            f"{len(ours)} values): it computes with other weights, with a cache of older ones, or in a lower "
-            "precision; if it is the precision, raise rollouts.sync_tolerance"
+            f"after the sync of weights {version} the backend's log-probabilities of the probe differ from "
+            f"the trainer's by up to {largest:.4g} nats (mean {mean:.4g}, tolerance {tolerance:g}): it has "
+            "other weights, a cache of older ones, or a lower precision (for a server, see its --dtype); if "
+            "it is the precision, raise rollouts.sync_tolerance"
         )
     return largest, mean

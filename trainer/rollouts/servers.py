@@ -1,4 +1,4 @@
-"""Rollouts by running `thinkdial serve` processes: the server cuts, and each cut is checked against our rules."""
+"""Rollouts by running `thinkdial serve` processes: the server cuts, and each cut is checked here."""
 
 import asyncio
 import os
@@ -113,7 +113,7 @@ class ServersBackend:
             self._take(reply, choice["token_ids"], choice["logprobs"]["token_logprobs"], end)
 
     def _take(self, reply: Reply, ids: list[int], logprobs: list[float], end: str | None) -> None:
-        """Feed a server's tokens by our own rules; where those insert, the server must have inserted the same."""
+        """Feed a server's tokens by the rules of cutting; what those insert it must have inserted too."""
         taken = 0
         while taken < len(ids) and not reply.finished:
             last = taken + 1 == len(ids)
@@ -124,8 +124,8 @@ class ServersBackend:
                 if last:
                     return  # one token past the budget, dropped: the cut is ours to make
                 raise RuntimeError(
-                    f"the server wrote {ids[taken : taken + len(added)]} where the rules of cutting give {added}: "
-                    "it is of another version, or serves with another early-stop text"
+                    f"the server wrote {ids[taken : taken + len(added)]} where the rules of cutting give "
+                    f"{added}: it is of another version, or serves with another early-stop text"
                 )
             taken += len(added)
 

@@ -14,8 +14,9 @@ def to_completion(
 ) -> Completion:
     """The rollout as text. thinks: whether its prompt asks for thinking.
 
-    thinking is the text of all blocks, joined by line feeds; answer is what follows the last one. A block that
-    the prompt opened counts as opened; one that never closes leaves no answer. The end-of-turn token is no text.
+    thinking is the text of all blocks, joined by line feeds; answer is what follows the last one. A block
+    that the prompt opened counts as opened; one that never closes leaves no answer. The end-of-turn token is
+    no text.
     """
     request = rollout.request
     thinking = prompt_state(request.prompt_ids, form) == "thinking"

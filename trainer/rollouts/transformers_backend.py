@@ -24,7 +24,7 @@ ROWS = 128
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """A reply in the batch. fed: tokens of it that are in the cache. left: tokens its segment may still have."""
+    """A reply in the batch. fed: tokens of it that are in the cache. left: tokens left to its segment."""
 
     reply: Reply
     generator: torch.Generator

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 class RolloutRequest:
     """One reply to sample.
 
-    prompt_ids: the rendered prompt. budget: the most thinking tokens, None for no limit; 0 is asked by the prompt
-    (the template's empty block), not here. max_tokens: of the whole reply, inserted tokens included.
+    prompt_ids: the rendered prompt. budget: the most thinking tokens, None for no limit; 0 is asked by the
+    prompt (the template's empty block), not here. max_tokens: of the whole reply, inserted tokens included.
     answer_tokens: the part of max_tokens that thinking may not use. seed: of this reply alone.
     begun: the reply so far, where an earlier call left it unfinished.
     """
@@ -30,13 +30,13 @@ class Rollout:
     """One reply.
 
     token_ids: the whole reply, inserted tokens included, with the end-of-turn token where it ended by itself.
-    logprobs: the sampling distribution's natural log of each token's probability (after temperature and top-p),
-    0.0 for inserted ones; as long as token_ids.
+    logprobs: natural log of each token's probability in the distribution it was sampled from (after
+    temperature and top-p, without a barred tag), 0.0 for inserted ones; as long as token_ids.
     inserted: whether each token was inserted and not sampled; as long as token_ids.
     versions: the weights' version each token was sampled with; as long as token_ids.
     thinking_tokens: tokens sampled between the tags. stop_cause: why thinking ended, in the server's words
     (`natural`, `budget`, `length`), or `disabled` when the reply has none.
-    finish_reason: `stop`, `length`, or `unfinished` (tokens_per_step reached: to be continued).
+    finish_reason: `stop`, `length`, or `unfinished` (tokens_per_call reached: to be continued).
     """
 
     request: RolloutRequest
@@ -51,7 +51,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. temperature 0 is greedy (measurements only); top_p 1.0 is the whole vocabulary."""
+    """How tokens are drawn. temperature 0 is greedy (measurements only); top_p 1.0 is all the vocabulary."""
 
     temperature: float = 1.0
     top_p: float = 1.0

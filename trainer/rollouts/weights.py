@@ -23,8 +23,8 @@ def inner_model(model: torch.nn.Module) -> PreTrainedModel:
 def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Name and tensor of each weight, as the model's `save_pretrained` would name them; tied ones come once.
 
-    A LoRA weight is the base weight plus the adapter's, computed here: the model itself is not touched, so that
-    no rounding adds up over the syncs. A sharded (FSDP2) weight is gathered; every rank must iterate then.
+    A LoRA weight is the base weight plus the adapter's, computed here: the model itself is not touched, so
+    that no rounding adds up over the syncs. A sharded (FSDP2) weight is gathered; every rank iterates then.
     """
     inner = inner_model(model)
     layers = {name: layer for name, layer in inner.named_modules() if isinstance(layer, LoraLayer)}
@@ -36,7 +36,8 @@ def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]
         if owner in layers and name.endswith(".weight"):
             layer = layers[owner]
             for adapter in layer.active_adapters:
-                weight = weight + _whole(layer.get_delta_weight(adapter)).to(weight.dtype)
+                change: torch.Tensor = layer.get_delta_weight(adapter)
+                weight = weight + _whole(change).to(weight.dtype)
         yield name.replace(BASE_LAYER, "."), weight
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from serve.formats import FORMAT_FILE, KNOWN_TAGS, ThinkingFormat
 from serve.templates import source
-from trainer.rows.conversation import render
+from trainer.rows.conversation import Conversation, render
 from trainer.rows.replies import ReplyWriter
 from trainer.rows.row import Row
 
@@ -128,7 +128,7 @@ def _row_problems(row: Row, writer: ReplyWriter) -> Iterator[tuple[str, str]]:
             )
     if row.kind == "no_think":
         yield from _empty_block_problems(row, form)
-    elif list(row.ids[row.prompt :]).count(form.close_id) == 0:
+    elif form.close_id not in row.ids[row.prompt : row.segments()[0][1]]:
         yield "thinking-not-closed", f"the thinking reply has no {form.close!r}"
     for branch, (begin, end) in zip(row.branches, row.segments()[1:], strict=True):
         given = tuple(row.ids[begin : begin + branch.given])
@@ -143,8 +143,8 @@ def _row_problems(row: Row, writer: ReplyWriter) -> Iterator[tuple[str, str]]:
 
 def _prompt_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str, str]]:
     prompt = row.ids[: row.prompt]
-    served = served_prompt(form, row)
-    if list(prompt) != served:
+    served = prompt if row.conversation is None else served_prompt(form, row.conversation)
+    if prompt != served:
         place = next(
             (at for at, pair in enumerate(zip(prompt, served, strict=False)) if pair[0] != pair[1]),
             min(len(prompt), len(served)),
@@ -160,10 +160,7 @@ def _prompt_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str, str]
         yield "double-bos", "the prompt begins with two begin-of-sequence tokens"
     if any(row.weights[: row.prompt]):
         yield "prompt-trained", "tokens of the prompt carry loss"
-    thoughts = [
-        m for m in row.conversation.messages if m["role"] == "assistant" and form.close in m["content"]
-    ]
-    if thoughts and form.template.earlier_turns == "kept":
+    if form.close_id in prompt[: -len(form.empty_block_ids) - 1]:
         yield "history-keeps-thinking", "an earlier turn stands in the prompt with its thinking"
 
 
@@ -171,7 +168,7 @@ def _empty_block_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str,
     block = form.close_block_ids if form.opened_by == "template" else form.empty_block_ids
     reply = tuple(row.ids[row.prompt : row.prompt + len(block)])
     weights = row.weights[row.prompt : row.prompt + len(block)]
-    if row.conversation.soft_no_think:
+    if row.conversation is not None and row.conversation.soft_no_think:
         if reply != block:
             yield (
                 "empty-block-missing",
@@ -186,9 +183,8 @@ def _empty_block_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str,
         )
 
 
-def served_prompt(form: ThinkingFormat, row: Row) -> list[int]:
+def served_prompt(form: ThinkingFormat, conversation: Conversation) -> list[int]:
     """The prompt as the server makes it: the template's text, encoded without adding special tokens."""
-    conversation = row.conversation
     kwargs = form.template_kwargs(conversation.enable_thinking)
     text = form.tokenizer.apply_chat_template(
         conversation.messages, add_generation_prompt=True, tokenize=False, **kwargs

@@ -6,6 +6,7 @@ Qwen3's fusion stage takes its thinking half so from the RL model (Qwen3 report,
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -66,19 +67,23 @@ def sample_thinking(
     """
     state = PartialState()
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = range(-(-settings.problems // BLOCK))
-    for block in blocks[state.process_index :: state.num_processes]:
-        path = folder / f"{block:06d}.jsonl"
-        if path.exists():
-            continue
+    for block in missing_blocks(settings, folder)[state.process_index :: state.num_processes]:
         indices = range(block * BLOCK, min((block + 1) * BLOCK, settings.problems))
         samples = _sample_block(settings, backend, form, examples, seed, indices)
+        path = _path(folder, block)
         partial = path.with_suffix(".partial")
         partial.write_text("".join(_line(sample, examples) for sample in samples), encoding="utf-8")
         partial.replace(path)
         counts = Counter(sample.dropped or "kept" for sample in samples)
-        state.print(f"rejection sampling, block {block + 1} of {len(blocks)}: {dict(counts)}")
-    state.wait_for_everyone()
+        print(f"rejection sampling, problems {indices[0]} to {indices[-1]}: {dict(counts)}", file=sys.stderr)
+
+
+def missing_blocks(settings: Rejection, folder: Path) -> list[int]:
+    """The blocks of problems that are still to be sampled; the same on every process until one samples."""
+    blocks = range(-(-settings.problems // BLOCK))
+    missing = [block for block in blocks if not _path(folder, block).exists()]
+    PartialState().wait_for_everyone()
+    return missing
 
 
 def read_kept(folder: Path, seed: int) -> ExampleStream:
@@ -186,6 +191,10 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _turns(messages: list[list[str]]) -> tuple[tuple[str, str], ...]:
     return tuple((role, text) for role, text in messages)
+
+
+def _path(folder: Path, block: int) -> Path:
+    return folder / f"{block:06d}.jsonl"
 
 
 def _seed(seed: int, index: int, attempt: int) -> int:

@@ -8,16 +8,15 @@ Only what the model itself must write carries loss:
   switch `/no_think` the model writes the empty block, so it does (Qwen3 report, Table 9).
 """
 
-import re
-from functools import cached_property
+from functools import cached_property, lru_cache
 
+from evals.grading.extract import boxes
 from serve.formats import ThinkingFormat
 from trainer.examples import Example
 from trainer.rows.conversation import Conversation, prompt_ids, render
 from trainer.rows.row import Row
 
 ANSWER = "SO-IT-IS"
-BOXED = re.compile(r"\\boxed\{(.*)\}", re.DOTALL)
 
 
 class ReplyWriter:
@@ -30,6 +29,8 @@ class ReplyWriter:
     def __init__(self, form: ThinkingFormat, answer_weight: float = 1.0) -> None:
         self.form = form
         self.answer_weight = answer_weight
+        # A row's branches all end in its example's response.
+        self._response = lru_cache(maxsize=4)(self._encode_response)
 
     @cached_property
     def end_of_turn(self) -> str:
@@ -44,8 +45,8 @@ class ReplyWriter:
         after = self.form.encode(text.rpartition(ANSWER)[2])
         if not after or after[0] not in tokenizer.added_tokens_decoder:
             raise ValueError(
-                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no control "
-                "token, so no reply would end; let it write the end-of-turn token there"
+                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no "
+                "control token, so no reply would end; let it write the end-of-turn token there"
             )
         return str(tokenizer.added_tokens_decoder[after[0]])
 
@@ -71,7 +72,7 @@ class ReplyWriter:
         The inserted text carries no loss.
         """
         fork = self.thinking_span(row)[0] + cut
-        row.add_branch(fork, self.form.stop_ids, *self._response(example), kind="cut")
+        row.add_branch(fork, self.form.stop_ids, *self._response(example.response or ""), kind="cut")
 
     def add_no_think(self, row: Row, conversation: Conversation, example: Example) -> None:
         """Branch off a think row where the hard switch changes its prompt; the response follows at once."""
@@ -79,7 +80,7 @@ class ReplyWriter:
         # The last token of the prompt is the branch's own, as a branch's first token carries no loss.
         most = min(row.prompt, len(off) - 1)
         fork = next((at for at in range(most) if row.ids[at] != off[at]), most)
-        row.add_branch(fork, off[fork:], *self._response(example), kind="no_think")
+        row.add_branch(fork, off[fork:], *self._response(example.response or ""), kind="no_think")
 
     def no_think_row(self, conversation: Conversation, example: Example) -> Row:
         """The response at once; behind the soft switch the empty block is the model's to write."""
@@ -88,7 +89,7 @@ class ReplyWriter:
         block: tuple[int, ...] = ()
         if conversation.soft_no_think:
             block = form.close_block_ids if form.opened_by == "template" else form.empty_block_ids
-        reply, weights = self._response(example)
+        reply, weights = self._response(example.response or "")
         return Row(
             [*prompt, *block, *reply],
             [0.0] * len(prompt) + [1.0] * len(block) + weights,
@@ -97,13 +98,15 @@ class ReplyWriter:
             conversation,
         )
 
-    def _response(self, example: Example) -> tuple[list[int], list[float]]:
-        text = f"{example.response}{self.end_of_turn}"
+    def _encode_response(self, response: str) -> tuple[list[int], list[float]]:
+        text = response + self.end_of_turn
         if self.answer_weight == 1.0:
             ids = list(self.form.encode(text))
             return ids, [1.0] * len(ids)
-        boxes = list(BOXED.finditer(text))
-        begin, end = boxes[-1].span(1) if boxes else (0, 0)
+        found = boxes(text)
+        # The answer ends where the box's closing brace stands.
+        end = found[-1][1] - 1 if found else 0
+        begin = end - len(found[-1][2]) if found else 0
         encoded = self.form.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         inside = [first < end and last > begin for first, last in encoded["offset_mapping"]]
         return encoded["input_ids"], [self.answer_weight if box else 1.0 for box in inside]

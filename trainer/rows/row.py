@@ -29,15 +29,15 @@ class Row:
     """Token ids of a trunk and its branches, and the loss weight of each, 0 where not trained.
 
     A branch's first token has weight 0, as the token before it in `ids` is not the one it follows.
-    prompt: how many of the ids are the prompt, and `conversation` what it says. kind: `think` or `no_think`,
-    of the trunk.
+    prompt: how many of the ids are the prompt, and `conversation` what it says, where known. kind: `think` or
+    `no_think`, of the trunk.
     """
 
     ids: list[int]
     weights: list[float]
     prompt: int
     kind: str
-    conversation: Conversation
+    conversation: Conversation | None = None
     branches: list[Branch] = field(default_factory=list)
 
     def add_branch(

@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
 
 from evals.problems import thinkmath
@@ -20,6 +21,7 @@ from trainer.rows.batch import make_batch
 from trainer.rows.conversation import plain_conversation
 from trainer.rows.replies import ReplyWriter
 from trainer.rows.row import Row
+from trainer.sft.trainer import as_inputs, token_losses
 from trainer.sources import open_sources
 from trainer.sources.thinkmath import response_to
 
@@ -61,10 +63,10 @@ class HeldOut:
         self._batch_tokens = batch_tokens
 
     @torch.no_grad()
-    def measure(self, model: nn.Module, device: torch.device) -> dict[str, float]:
+    def measure(self, model: nn.Module, vocabulary: int, device: torch.device) -> dict[str, float]:
         """Shares of exact greedy replies, `eval/think`, `eval/cut`, `eval/no_think`; `eval/loss` of thinking.
 
-        model: patched by TRL to give each token's log-probability. The loss is in nats per token.
+        The loss is in nats per token.
         """
         was_training = model.training
         model.eval()
@@ -72,17 +74,10 @@ class HeldOut:
         lost, trained = 0.0, 0
         for rows in self._batches():
             batch = make_batch([[row] for row in rows], pad=0)
-            ids, weights = batch.ids.to(device), batch.weights.to(device)
-            outputs = model(
-                input_ids=ids,
-                position_ids=batch.positions.to(device),
-                attention_mask=None if batch.mask is None else batch.mask.to(device),
-                labels=ids.masked_fill(weights == 0, -100),
-                use_cache=False,
-                fused_lm_head=True,
-            )
-            right = ((outputs.is_top1 != 0) | (weights[:, 1:] == 0)).cpu()
-            losses = -outputs.log_probs.float().cpu()
+            inputs = send_to_device(as_inputs(batch), device)
+            found, first_choice = token_losses(model, inputs, vocabulary)
+            right = first_choice.cpu() | (batch.weights[:, 1:] == 0)
+            losses = found.float().cpu()
             for place, row in enumerate(rows):
                 kinds = [row.kind, *(branch.kind for branch in row.branches)]
                 for kind, (begin, end) in zip(kinds, row.segments(), strict=True):

@@ -53,29 +53,28 @@ class Plan:
     """The steps of a stage.
 
     steps: how many. rows: how many rows in all, None where the stage ends by tokens. rows_per_chunk: how many
-    rows are drawn for CHUNK_STEPS steps. left_out: why rows were left out so far, and how many.
+    rows are drawn for CHUNK_STEPS steps. left_out: why how many of the first SAMPLED_ROWS are left out.
     """
 
     def __init__(self, source: Rows, stage: SFTStage, processes: int = 1) -> None:
         """Raises ValueError if none of the first rows can be used, or for epochs of an endless source."""
         self._source, self._stage, self._processes = source, stage, processes
         drawn = [source.at(index) for index in range(SAMPLED_ROWS)]
-        rows = [row for row in drawn if isinstance(row, Row)]
-        if not rows:
-            reasons = dict(Counter(row for row in drawn if isinstance(row, str)))
+        rows = _usable(drawn, f"{stage.name}: the first {SAMPLED_ROWS} rows")
+        self.left_out = Counter(row for row in drawn if isinstance(row, str))
+        tokens = sum(len(row.ids) for row in rows)
+        if tokens > stage.batch_tokens * len(rows):
             raise ValueError(
-                f"{stage.name}: none of the first {SAMPLED_ROWS} rows can be trained on: {reasons}; "
-                "give data with worked replies, or a larger max_length"
+                f"{stage.name}.batch_tokens: {stage.batch_tokens} is wrong because a row has "
+                f"{tokens / len(rows):.0f} tokens on average; give more"
             )
-        tokens_per_row = sum(len(row.ids) for row in rows) / len(drawn)
-        self.rows_per_chunk = max(CHUNK_STEPS, round(CHUNK_STEPS * stage.batch_tokens / tokens_per_row))
+        self.rows_per_chunk = round(CHUNK_STEPS * stage.batch_tokens * len(drawn) / tokens)
         self.rows = self._all_rows()
         if self.rows is None:
             assert stage.tokens is not None
             self.steps = math.ceil(stage.tokens / stage.batch_tokens)
         else:
             self.steps = max(1, math.ceil(self.rows / self.rows_per_chunk * CHUNK_STEPS))
-        self.left_out: Counter[str] = Counter()
         self._chunk = lru_cache(maxsize=2)(self._make_chunk)
 
     def share(self, step: int, process: int = 0) -> Share:
@@ -105,9 +104,12 @@ class Plan:
         if self.rows is not None and last > self.rows:
             last, steps = self.rows, self.steps - chunk * CHUNK_STEPS
         drawn = [self._source.at(index) for index in range(first, last)]
-        self.left_out.update(row for row in drawn if isinstance(row, str))
-        rows = [row for row in drawn if isinstance(row, Row)]
-        sequences = pack(rows, self._stage.max_length) if self._stage.packing else [[row] for row in rows]
+        rows = _usable(drawn, f"{self._stage.name}: rows {first} to {last - 1}")
+        length = min(self._stage.max_length, self._stage.batch_tokens) if self._stage.packing else 0
+        sequences = pack(rows, length)
+        while len(sequences) < steps:
+            # Every step must train on something: here some rows come twice.
+            sequences += sequences[: steps - len(sequences)]
         sequences.sort(key=_length)
         lengths = [_length(sequence) for sequence in sequences]
         batches = [sequences[begin:end] for begin, end in partition(lengths, steps)]
@@ -127,8 +129,19 @@ class Plan:
             count += self._processes
 
 
+def _usable(drawn: Sequence[Row | str], what: str) -> list[Row]:
+    """The rows that are not left out. Raises ValueError if there are none."""
+    rows = [row for row in drawn if isinstance(row, Row)]
+    if not rows:
+        raise ValueError(
+            f"{what} cannot be trained on: {dict(Counter(map(str, drawn)))}; give data with worked "
+            "replies, or a larger max_length"
+        )
+    return rows
+
+
 def pack(rows: Sequence[Row], length: int) -> Sequences:
-    """Rows in sequences of at most `length` tokens: first fit, longest first."""
+    """Rows in sequences of at most `length` tokens, or of one longer row: first fit, longest first."""
     sequences: Sequences = []
     room: list[int] = []
     for row in sorted(rows, key=lambda row: -len(row.ids)):

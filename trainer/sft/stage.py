@@ -1,20 +1,23 @@
 """Run a cold start or fusion stage: from a checkpoint to the next, resumable at any point."""
 
+import sys
+
 from accelerate import PartialState
 from trl import SFTConfig
 
 from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.context import StageContext
+from trainer.processes import join_processes
 from trainer.progress import Progress
 from trainer.recipe.stages import ColdStart, Fusion, Rejection, SFTStage
 from trainer.rollouts import open_backend
 from trainer.rows.draw import RowSource
-from trainer.rows.rejection import read_kept, sample_thinking
+from trainer.rows.rejection import missing_blocks, read_kept, sample_thinking
 from trainer.sft.held_out import HeldOut, held_out_examples
-from trainer.sft.plan import Plan, Rows
+from trainer.sft.plan import SAMPLED_ROWS, Plan, Rows
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
-from trainer.sft.state import newest_whole, steps_done
+from trainer.sft.state import drop_halves, newest_whole, steps_done
 from trainer.sft.trainer import RowTrainer
 from trainer.sources import ExampleStream, open_sources
 
@@ -25,6 +28,7 @@ def run_stage(context: StageContext) -> None:
     Raises:
         ValueError: the data cannot be trained on; or the loss is no number.
     """
+    join_processes()
     stage = context.stage
     assert isinstance(stage, ColdStart | Fusion)
     form = load_format(load_tokenizer(context.start), context.start)
@@ -40,11 +44,14 @@ def own_thinking(
 ) -> ExampleStream:
     """The thinking half of fusion, sampled from the stage's first checkpoint into `rejection/`."""
     folder = context.folder / "rejection"
-    backend = open_backend(settings.rollouts, context.start, context.seed)
-    try:
-        sample_thinking(settings, backend, form, examples, context.seed, folder)
-    finally:
-        backend.close()
+    if missing_blocks(settings, folder):
+        backend = open_backend(settings.rollouts, context.start, context.seed)
+        try:
+            sample_thinking(settings, backend, form, examples, context.seed, folder)
+        finally:
+            backend.close()
+    # No process reads before all have written.
+    PartialState().wait_for_everyone()
     return read_kept(folder, context.seed)
 
 
@@ -57,10 +64,15 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
     Raises:
         ValueError: the rows cannot be trained on; or the loss is no number.
     """
+    processes = join_processes()
     state = context.folder / "state"
     tokenizer = load_tokenizer(context.start)
     model = load_model(context.start, context.recipe.model)
-    plan = Plan(rows, stage, PartialState().num_processes)
+    plan = Plan(rows, stage, processes.num_processes)
+    for reason, count in plan.left_out.items():
+        processes.print(
+            f"{stage.name}: {count} of the first {SAMPLED_ROWS} rows are left out: {reason}", file=sys.stderr
+        )
     held_out = None
     if stage.evaluate_every:
         form = load_format(tokenizer, context.start)
@@ -71,15 +83,18 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
         per_device_train_batch_size=1,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_num_workers=0 if PartialState().device.type == "cpu" else 1,
+        dataloader_num_workers=0 if processes.device.type == "cpu" else 1,
     )
+    drop_halves(state)
     resumed = newest_whole(state)
     with Progress(context, plan.steps, steps_done(resumed)) as progress:
 
         def on_step(step: int, metrics: dict[str, float], tokens: int) -> None:
             check_loss(stage.name, step, metrics)
             if held_out is not None and (step % stage.evaluate_every == 0 or step == plan.steps):
-                metrics |= held_out.measure(trainer.model_wrapped, trainer.accelerator.device)
+                metrics |= held_out.measure(
+                    trainer.model_wrapped, trainer.vocabulary, trainer.accelerator.device
+                )
             progress.log(step, metrics, tokens)
 
         trainer = RowTrainer(model, tokenizer, plan, stage, arguments, on_step)

@@ -1,8 +1,10 @@
 """A stage's training state on disk: which of transformers' checkpoint folders are whole."""
 
 import os
+import shutil
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import TrainerState
 
 SEAL = "whole"
@@ -16,6 +18,16 @@ def seal(folder: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     (folder / SEAL).touch()
+
+
+def drop_halves(folder: Path) -> None:
+    """Remove checkpoint folders that are not whole, so that none of them counts as one to be kept."""
+    state = PartialState()
+    if state.is_main_process:
+        for checkpoint in folder.glob("checkpoint-*"):
+            if not (checkpoint / SEAL).exists():
+                shutil.rmtree(checkpoint)
+    state.wait_for_everyone()
 
 
 def newest_whole(folder: Path) -> Path | None:

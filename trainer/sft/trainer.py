@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from trainer.optimizers import build_optimizer, learning_rate_scale
 from trainer.recipe.stages import SFTStage
-from trainer.rows.batch import make_batch
+from trainer.rows.batch import Batch, make_batch
 from trainer.sft.plan import Plan
 from trainer.sft.sealed import OnStep, SealedTrainer, StepCallback
+
+MOST_LOGITS = 2**24
+"""Of one forward pass, up to which they are held at once."""
 
 
 class RowTrainer(SealedTrainer, SFTTrainer):
@@ -37,7 +41,8 @@ class RowTrainer(SealedTrainer, SFTTrainer):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
         )
-        self._totals = torch.zeros(4)
+        self._totals = torch.zeros(3)
+        self.vocabulary = model.get_output_embeddings().weight.shape[0]
         super().__init__(
             model=model,
             args=arguments,
@@ -69,31 +74,55 @@ class RowTrainer(SealedTrainer, SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Weighted cross-entropy in nats, divided by the weight of the whole step on all processes."""
-        weights, ids = inputs["weights"], inputs["ids"]
-        outputs = model(
-            input_ids=ids,
-            position_ids=inputs["positions"],
-            attention_mask=inputs["mask"],
-            labels=ids.masked_fill(weights == 0, -100),
-            use_cache=False,
-            fused_lm_head=True,
+        weights = inputs["weights"][:, 1:]
+        losses, right = token_losses(model, inputs, self.vocabulary)
+        summed = (losses * weights).sum()
+        counts = [summed, right.sum(), (weights > 0).sum()]
+        self._totals = self._totals.to(losses.device) + torch.stack(
+            [count.detach().float() for count in counts]
         )
-        summed = -(outputs.log_probs * weights[:, 1:]).sum()
-        counts = [summed, outputs.is_top1.sum(), outputs.entropy.sum(), outputs.label_mask.sum()]
-        self._totals = self._totals.to(ids.device) + torch.stack([count.detach().float() for count in counts])
         # Data parallelism averages gradients over processes, each of which divides by the weight of all.
         loss = summed / num_items_in_batch * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, None) if return_outputs else loss
 
     def take_metrics(self) -> dict[str, float]:
         """Means over the last step's trained tokens, on all processes. Every process calls it."""
-        summed, right, entropy, trained = self.accelerator.reduce(self._totals, "sum").tolist()
-        self._totals = torch.zeros(4)
+        summed, right, trained = self.accelerator.reduce(self._totals, "sum").tolist()
+        self._totals = torch.zeros(3)
         return {
             "loss": summed / self.step_weight,
             "accuracy/token": right / max(1.0, trained),
-            "entropy": entropy / max(1.0, trained),
         }
+
+
+def as_inputs(batch: Batch) -> dict[str, torch.Tensor | None]:
+    """A batch as accelerate moves it to a device."""
+    return {"ids": batch.ids, "weights": batch.weights, "positions": batch.positions, "mask": batch.mask}
+
+
+def token_losses(
+    model: nn.Module, inputs: dict[str, Any], vocabulary: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy in nats of every token but the first, and whether each is the model's first choice.
+
+    Both have shape (sequences, length - 1) and are 0 where not trained. Where all logits would be many, TRL's
+    head computes what is needed of them in tiles; where they are few, that would cost more than it saves.
+    """
+    ids, trained = inputs["ids"], inputs["weights"][:, 1:] > 0
+    arguments = {
+        "input_ids": ids,
+        "position_ids": inputs["positions"],
+        "attention_mask": inputs["mask"],
+        "use_cache": False,
+    }
+    if ids.numel() * vocabulary > MOST_LOGITS:
+        outputs = model(**arguments, labels=ids.masked_fill(inputs["weights"] == 0, -100), fused_lm_head=True)
+        return -outputs.log_probs, (outputs.is_top1 != 0) & trained
+    logits, targets = model(**arguments).logits[:, :-1][trained], ids[:, 1:][trained]
+    losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+    empty = torch.zeros(trained.shape, device=ids.device)
+    right = torch.zeros_like(trained).masked_scatter(trained, logits.detach().argmax(-1) == targets)
+    return empty.masked_scatter(trained, losses), right
 
 
 class _Collator:
@@ -107,11 +136,9 @@ class _Collator:
     def __call__(self, examples: list[Mapping[str, int]]) -> dict[str, Any]:
         (example,) = examples
         share = self._plan.share(*divmod(example["share"], self._processes))
-        batches = [make_batch(sequences, self._pad) for sequences in share.micro_batches]
         return {
             "micro_batches": [
-                {"ids": batch.ids, "weights": batch.weights, "positions": batch.positions, "mask": batch.mask}
-                for batch in batches
+                as_inputs(make_batch(sequences, self._pad)) for sequences in share.micro_batches
             ],
             "weight": share.weight,
             "tokens": share.tokens,

@@ -40,10 +40,8 @@ def spell_out(recipe: Recipe, seeds: Sequence[int]) -> Study:
     arms = {leaf.name: [f"{leaf.name}_seed{seed}" for seed in seeds] for leaf in leaves}
     start = begun.pop()
     spelled = [
-        leaf.model_copy(update={"name": f"{leaf.name}_seed{seed}", "seed": seed, "start": start}).model_dump()
+        leaf.model_copy(update={"name": f"{leaf.name}_seed{seed}", "seed": seed, "start": start})
         for seed in seeds
         for leaf in leaves
     ]
-    stages = [stage.model_dump() for stage in trunk] + spelled
-    whole = Recipe.model_validate(recipe.model_dump() | {"stages": stages, "ablation": None})
-    return Study(whole, arms, start)
+    return Study(recipe.model_copy(update={"stages": trunk + spelled, "ablation": None}), arms, start)

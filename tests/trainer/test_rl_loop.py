@@ -1,0 +1,165 @@
+"""The RL stage on the default model: killed and resumed, on two processes, collapsing, improving."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rl_runs
+import torch
+from safetensors.torch import load_file
+
+from trainer.cli import main
+from trainer.rl import CollapseError, run_stage
+
+ROOT = Path(__file__).parents[2]
+SAME = 1e-5
+
+
+def command(run: Path, members: dict[str, Any]) -> list[str]:
+    """What another process runs the same stage by."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import rl_runs, pathlib\n"
+        "from trainer.rl import run_stage\n"
+        f"run_stage(rl_runs.context(pathlib.Path({str(run)!r}), **{members!r}))\n"
+    )
+    script = run / "stage.py"
+    run.mkdir(parents=True, exist_ok=True)
+    script.write_text(code, encoding="utf-8")
+    return [str(script)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "rl" / "checkpoint" / "model.safetensors")
+
+
+def assert_same_run(first: Path, second: Path, tolerance: float) -> None:
+    """Equal metrics at every step, times aside, and equal weights."""
+    ours, theirs = rl_runs.records(first / "rl"), rl_runs.records(second / "rl")
+    assert [record["step"] for record in ours] == [record["step"] for record in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        timed = {
+            name for name in one if "seconds" in name or "per_second" in name or name.startswith("sync/")
+        }
+        for name in one.keys() - timed:
+            assert one[name] == pytest.approx(other[name], abs=tolerance), (one["step"], name)
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(weights(second)[name], tensor, atol=tolerance, rtol=tolerance)
+
+
+def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
+    """Partial rollouts in flight, prioritised sampling, refill, modes and budgets all survive kill -9."""
+    members = rl_runs.THINKING | {"steps": 9, "evaluate_every": 100}
+    run_stage(rl_runs.context(tmp_path / "whole", **members))
+
+    killed = tmp_path / "killed"
+    arguments = [sys.executable, *command(killed, members)]
+    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL)
+    state = killed / "rl" / "state"
+    while process.poll() is None and not (state / "step-00000004").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert not (killed / "rl" / "checkpoint").exists()
+    resumed = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming after step" in resumed.stderr
+
+    pending = [
+        record["group/pending"] for record in rl_runs.records(killed / "rl") if "group/pending" in record
+    ]
+    assert max(pending) > 0
+    assert_same_run(tmp_path / "whole", killed, SAME)
+    assert sorted(path.name for path in state.iterdir()) == ["step-00000008", "step-00000009"]
+
+
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    members = {
+        "steps": 3,
+        "objective": {"minibatches": 2, "kl": {"coefficient": 0.01}, "advantage_std": True},
+    }
+    run_stage(rl_runs.context(tmp_path / "one", **members))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
+    arguments = [*launch, *command(tmp_path / "two", members)]
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert rl_runs.records(tmp_path / "one" / "rl")[-1]["kl"] > 0
+    assert_same_run(tmp_path / "one", tmp_path / "two", 1e-4)
+
+
+def test_reward_rises(tmp_path: Path) -> None:
+    """Answers without thinking are about half right at first; a group prefers its right ones."""
+    members = {
+        "steps": 12,
+        "prompts_per_step": 12,
+        "group_size": 8,
+        "checkpoint_every": 100,
+        "micro_batch_tokens": 2000,
+        "optimizer": {"adamw_lr": 3e-4, "warmup": 0.0, "decay": 0.0},
+    }
+    run_stage(rl_runs.context(tmp_path, **members))
+    rewards = [record["reward/total"] for record in rl_runs.records(tmp_path / "rl")]
+    assert sum(rewards[-4:]) / 4 > sum(rewards[:3]) / 3 + 0.05, rewards
+
+
+COLLAPSING = f"""
+threads = 1
+[model]
+path = "{rl_runs.DEFAULT_MODEL}"
+[[stages]]
+kind = "general_rl"
+steps = 30
+prompts_per_step = 4
+group_size = 4
+optimizer = {{ adamw_lr = 0.3, warmup = 0.0 }}
+modes = {{ no_think = 1.0 }}
+collapse = {{ window = 2, reward_drop = 0.9 }}
+rollouts = {{ backend = "transformers", max_tokens = 24, answer_tokens = 12 }}
+"""
+
+
+def test_a_collapse_stops_the_run_and_leaves_the_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(COLLAPSING, encoding="utf-8")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 1
+    last = tmp_path / "run" / "general_rl" / "last"
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"general_rl: at step \d+ the .* collapsed: ", message)
+    assert re.search(rf"The last checkpoint, of step \d+, is {last}$", message)
+    assert (last / "model.safetensors").exists()
+    assert not (last.parent / "checkpoint").exists()
+
+
+def test_the_best_checkpoint_measured_outlives_a_collapse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.rl.evaluation.PROBLEMS", 4)
+    members = {
+        "steps": 30,
+        "evaluate_every": 1,
+        "optimizer": {"adamw_lr": 0.3, "warmup": 0.0},
+        "collapse": {"window": 2},
+    }
+    with pytest.raises(CollapseError, match=r"The best checkpoint measured, of step 0, is .*best$"):
+        run_stage(rl_runs.context(tmp_path, **members))
+    before = load_file(Path(rl_runs.DEFAULT_MODEL) / "model.safetensors")
+    best = load_file(tmp_path / "rl" / "best" / "model.safetensors")
+    for name, tensor in before.items():
+        torch.testing.assert_close(best[name], tensor.float())
+    measured = [record for record in rl_runs.records(tmp_path / "rl") if "eval/think" in record]
+    assert measured[0]["step"] == 0
+    assert {"eval/think", "eval/no_think", "eval/thinking_tokens"} <= set(measured[0])
+    traces = (tmp_path / "rl" / "traces.jsonl").read_text(encoding="utf-8")
+    assert '"reply"' in traces
