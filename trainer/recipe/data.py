@@ -32,8 +32,8 @@ class Source(Section):
     """At most this many problems; thinkmath and reasoning-gym are endless without one."""
     weight: float = Field(default=1.0, gt=0)
     columns: dict[str, str] = {}
-    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`, `id`;
-    one that is not named here has its member's name."""
+    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`,
+    `set`, `id`; one that is not named here has its member's name."""
     think_tags: tuple[str, str] = ("<think>", "</think>")
     """What thinking stands between where the source has it within the reply."""
     levels: dict[int, float] | None = None
