@@ -97,7 +97,7 @@ def losses(stage: Path, phase: str) -> list[float]:
 
 
 def agreement(checkpoint: Path, run: Path) -> tuple[float, float]:
-    """Shares of the teacher's sampled tokens, and of its whole no_think replies, that are the first choice."""
+    """Shares of the teacher's sampled tokens, and of its no_think replies, that are the first choice."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     stage = load_recipe(run.parents[1] / "recipe.toml").stages[0]
     assert isinstance(stage, Distill)
