@@ -22,13 +22,14 @@ STAGE: dict[str, Any] = {
     "rollouts": {"backend": "transformers", "max_tokens": 24, "answer_tokens": 12, "temperature": 1.5},
 }
 THINKING: dict[str, Any] = {
-    "modes": {"no_think": 0.3, "flagged": 0.5, "multi_turn": 0.3},
+    "prompts_per_step": 6,
+    "modes": {"no_think": 0.5, "flagged": 0.5, "multi_turn": 0.3},
     "budget": {"mode": "uniform", "low": 2, "high": 12, "share": 0.5},
     "rollouts": {
         "backend": "transformers",
         "max_tokens": 96,
         "answer_tokens": 12,
-        "temperature": 1.5,
+        "temperature": 2.0,
         "tokens_per_step": 16,
         "refill": 1,
     },

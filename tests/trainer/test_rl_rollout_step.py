@@ -90,7 +90,7 @@ def test_partial_rollouts_are_carried_over_with_the_versions_that_sampled_them()
         result = step.run(number)
         assert result.finished
         in_flight = len(result.kept) + len(step.pending)
-        assert in_flight <= 4
+        assert in_flight <= 6
         assert before <= {group.prompt.key for group in [*result.finished, *step.pending]}
         carried |= {group.prompt.key for group in result.finished} & before
         versions |= {len(set(r.versions)) for group in result.finished for r in group.rollouts}
@@ -116,6 +116,6 @@ def test_metrics_split_modes_and_the_cut() -> None:
     } <= set(metrics)
     assert 0 < metrics["cut/share"] < 1
     assert 0 <= metrics["cut/accuracy"] <= 1
-    assert metrics["mode/following"] > 0.8
+    assert metrics["mode/following"] > 0.5
     assert metrics["entropy"] > 0
     assert rollout_metrics([]) == {}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from trainer.commands.command import INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
 from trainer.commands.recipes import add_recipe, add_run_folder, read_recipe, run_folder
 
 _EXAMPLE = """examples:
@@ -62,8 +62,10 @@ def run(options: argparse.Namespace) -> int:
         print(show(found))
         return WRONG_USAGE if found.mistakes else 0
 
+    from accelerate import PartialState
     from transformers.utils import logging
 
+    from trainer.rl.collapse import CollapseError
     from trainer.run import RunError, run_recipe
 
     logging.disable_progress_bar()
@@ -72,9 +74,11 @@ def run(options: argparse.Namespace) -> int:
             checkpoint = run_recipe(recipe, out, options.only)
     except RunError as error:
         return fail(str(error), WRONG_USAGE)
+    except CollapseError as error:
+        return fail(str(error), FAILED)
     except KeyboardInterrupt:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
-    print(f"checkpoint: {checkpoint}")
+    PartialState().print(f"checkpoint: {checkpoint}")
     return 0
 
 

@@ -105,6 +105,15 @@ class RLStage(Stage):
     modes: Modes = Modes()
     collapse: Collapse | None = Collapse()
 
+    @model_validator(mode="after")
+    def _kl_is_measured(self) -> "RLStage":
+        if self.collapse and self.collapse.kl is not None and self.objective.kl.coefficient == 0:
+            raise ValueError(
+                f"collapse.kl: {self.collapse.kl} is never reached because objective.kl.coefficient 0 loads "
+                "no reference; give a coefficient, or leave collapse.kl out"
+            )
+        return self
+
 
 class ReasoningRL(RLStage):
     """Stage 2: RL on problems with verifiable answers, thinking."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object
 
 from evals.grading import grade_many
@@ -50,6 +50,18 @@ def held_out_problems(recipe: Recipe) -> list[Problem]:
     return load(recipe.ablation.problems, limit=min(PROBLEMS, recipe.ablation.limit))
 
 
+def measure(
+    backend: RolloutBackend,
+    problems: Sequence[Problem],
+    arms: Sequence[Arm],
+    settings: Rollouts,
+    form: ThinkingFormat,
+    processes: Accelerator | PartialState,
+) -> dict[str, float]:
+    """`summarise` of `answer_all`; every process calls this and gets the result."""
+    return summarise(answer_all(backend, problems, arms, settings, form, processes), arms)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A graded reply: which problem, under which arm, and whether its thinking was cut."""
@@ -67,11 +79,11 @@ def answer_all(
     arms: Sequence[Arm],
     settings: Rollouts,
     form: ThinkingFormat,
-    accelerator: Accelerator,
+    processes: Accelerator | PartialState,
 ) -> list[Answer]:
     """Greedy replies to every problem under every arm; dealt over processes, each of which gets them all."""
     asked = [(arm, problem) for arm in arms for problem in problems]
-    own = asked[accelerator.process_index :: accelerator.num_processes]
+    own = asked[processes.process_index :: processes.num_processes]
     requests = [
         RolloutRequest(
             prompt_ids=tuple(prompt_ids(form, plain_conversation(Example(problem), arm.thinks))),

@@ -19,7 +19,7 @@ from trainer.recipe.stages import RLStage
 from trainer.rewards import build_rewards
 from trainer.rl.batches import make_minibatches, make_rows
 from trainer.rl.collapse import CollapseError, CollapseMonitor
-from trainer.rl.evaluation import answer_all, choose_arms, held_out_problems, summarise
+from trainer.rl.evaluation import choose_arms, held_out_problems, measure
 from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
 from trainer.rl.rollout_step import RolloutStep, StepRollouts
@@ -175,10 +175,9 @@ class RLLoop:
         if not self._problems:
             return
         started = monotonic()
-        answers = answer_all(
+        metrics = measure(
             self._backend, self._problems, self._arms, self._stage.rollouts, self._form, self._accelerator
         )
-        metrics = summarise(answers, self._arms)
         progress.log(self._step, {**metrics, "seconds/evaluate": monotonic() - started})
         score = sum(metrics[f"eval/{arm.name}"] for arm in self._arms) / len(self._arms)
         if self._best is None or score > self._best["score"]:
