@@ -96,8 +96,8 @@ def losses(stage: Path, phase: str) -> list[float]:
     return [record["loss"] for record in records if "loss" in record]
 
 
-def exact_replies(checkpoint: Path, run: Path) -> dict[str, float]:
-    """Share of the teacher's replies of which every token is the model's first choice, by mode."""
+def agreement(checkpoint: Path, run: Path) -> tuple[float, float]:
+    """Shares of the teacher's sampled tokens, and of its no_think replies, that are the first choice."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     stage = load_recipe(run.parents[1] / "recipe.toml").stages[0]
     assert isinstance(stage, Distill)
@@ -106,23 +106,28 @@ def exact_replies(checkpoint: Path, run: Path) -> dict[str, float]:
     settings = OffPolicy(problems=1, tokens=1, batch_tokens=1)
     rows = TeacherRows(run / "teacher.jsonl", prompts, settings, seed=0)
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
-    exact: dict[str, list[bool]] = {"think": [], "no_think": []}
+    tokens: list[bool] = []
+    replies: list[bool] = []
     for index in range(sum(rows.kept.values())):
         row = rows.at(index)
         batch = make_batch([[row]], pad=0)
         with torch.no_grad():
             guesses = forward(model, batch)[0, :-1].argmax(-1)
         trained = batch.weights[0, 1:] > 0
-        assert trained.sum() == len(row.ids) - row.prompt
-        exact[row.kind].append(bool((guesses == batch.ids[0, 1:])[trained].all()))
-    return {kind: sum(values) / len(values) for kind, values in exact.items()}
+        right = (guesses == batch.ids[0, 1:])[trained].tolist()
+        tokens += right
+        if row.kind == "no_think":
+            replies.append(all(right))
+    return sum(tokens) / len(tokens), sum(replies) / len(replies)
 
 
 def test_the_teachers_replies_are_learnt(run: Path, recipe_path: Path) -> None:
-    before = exact_replies(recipe_path.parent / "student", run)
-    after = exact_replies(run / "off_policy" / "checkpoint", run)
-    assert before == {"think": 0.0, "no_think": 0.0}
-    assert after["no_think"] > 0.25
+    tokens, replies = agreement(recipe_path.parent / "student", run)
+    assert tokens < 0.1
+    assert replies == 0
+    tokens, replies = agreement(run / "off_policy" / "checkpoint", run)
+    assert tokens > 0.6
+    assert replies > 0.15
     first, *_, last = losses(run, "off_policy")
     assert last < first / 3
 

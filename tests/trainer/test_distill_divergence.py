@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from trl.trainer.distillation_trainer import _chunked_divergence_loss
@@ -62,6 +62,7 @@ def test_trls_loss_is_the_masked_mean_of_it(beta: float) -> None:
 logits = st.lists(st.floats(-5, 5), min_size=4, max_size=4).map(torch.tensor)
 
 
+@settings(deadline=None)
 @given(logits, logits, st.floats(0, 1))
 def test_divergence_is_positive_and_zero_for_equals(
     one: torch.Tensor, other: torch.Tensor, beta: float

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 from transformers import AutoTokenizer
@@ -91,6 +91,7 @@ def test_a_kill_loses_nothing_that_was_written(tmp_path: Path) -> None:
     assert len(steps) >= reported[-1]
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.lists(st.text(), min_size=1, max_size=5),
     st.integers(min_value=0),
