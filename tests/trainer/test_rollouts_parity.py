@@ -98,11 +98,11 @@ def assert_same(ours: list[Rollout], theirs: list[Rollout]) -> None:
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
-def perturb(model: PreTrainedModel, seed: int) -> None:
+def perturb(model: PreTrainedModel, seed: int, share: float = 0.02) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.02 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+            parameter += share * parameter.std() * torch.randn(parameter.shape, generator=generator)
 
 
 def test_engine_cuts_as_transformers_at_every_budget(
@@ -181,7 +181,7 @@ def test_seeds_repeat_and_differ(engine: EngineBackend) -> None:
     assert [r.token_ids for r in alone] == [r.token_ids for r in first[:3]]
     prompt = asked[0].prompt_ids
     others = [RolloutRequest(prompt, MAX_TOKENS, seed) for seed in range(8)]
-    assert len({r.token_ids for r in engine.generate(others, Sampling(1.5))}) > 1
+    assert len({r.token_ids for r in engine.generate(others, Sampling(3.0))}) > 1
 
 
 def test_server_samples_what_the_engine_samples(engine: EngineBackend, remote: ServersBackend) -> None:
@@ -210,7 +210,7 @@ def test_sync_takes_over_all_weights(
 ) -> None:
     asked = requests(budgets=(12, None))
     before = engine.generate(asked, GREEDY)
-    perturb(model, seed=1)
+    perturb(model, seed=1, share=0.2)
     for backend in (engine, reference, remote):
         report = backend.sync(model, version=5)
         assert report.probe_max < 1e-3
