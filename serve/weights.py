@@ -7,8 +7,9 @@ import torch
 from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
 from vllm.platforms import current_platform
 
+
 class WeightUpdates:
-    """Mixed into vLLM's worker class (`worker_extension_cls`); its methods are called by name through `collective_rpc`."""
+    """Mixed into vLLM's worker class (`worker_extension_cls`); called by name through `collective_rpc`."""
 
     model_runner: Any
 

@@ -128,9 +128,8 @@ def local_folder(path: Path) -> Path:
     Raises:
         ValueError: it is neither a folder with a `config.json` nor a model of the hub that can be had.
     """
+    check_place(path)
     if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ValueError(f"checkpoint {str(path)!r} has no config.json; give a checkpoint's folder")
         return path
     try:
         # One process fetches, the others then find its copy.
@@ -138,7 +137,7 @@ def local_folder(path: Path) -> Path:
             return Path(snapshot_download(str(path), allow_patterns=HUB_FILES))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise ValueError(
-            f"checkpoint {str(path)!r} is neither a folder nor a model that can be fetched from the hub "
+            f"{str(path)!r} is neither a folder nor a model that can be fetched from the hub "
             f"({str(error).splitlines()[0]})"
         ) from error
 
@@ -166,6 +165,17 @@ def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Co
         bos_token_id=None,
         dtype="float32",
     )
+
+
+def check_place(path: Path) -> None:
+    """Raises ValueError unless this is a checkpoint's folder, or may be a model's name on the hub."""
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{str(path)!r} has no config.json; give a checkpoint's folder")
+    elif path.is_absolute() or len(path.parts) != 2:
+        raise ValueError(
+            f"there is no folder {str(path)!r}; give a checkpoint's, or a hub name as owner/name"
+        )
 
 
 def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

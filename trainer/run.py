@@ -14,6 +14,7 @@ from accelerate import PartialState
 
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
+from trainer.processes import join_processes
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
 
@@ -56,7 +57,7 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     Raises:
         RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
     """
-    processes = PartialState()
+    processes = join_processes()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if processes.is_main_process:
@@ -68,7 +69,7 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
         if only and stage.name not in only:
             continue
         checkpoint = _run_stage(recipe, stage, out)
-    if recipe.ablation is not None and not only:
+    if recipe.ablation is not None and not only and processes.is_main_process:
         from trainer.ablation import run_ablation
 
         run_ablation(out, recipe)

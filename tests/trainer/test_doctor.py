@@ -127,8 +127,8 @@ def test_broken_rows_are_diagnosed(
 
 
 def test_thinking_that_never_closes_is_diagnosed(writer: ReplyWriter, example: Example) -> None:
-    row = writer.think_row(plain_conversation(example), example)
-    row.ids[row.ids.index(writer.form.close_id)] = row.ids[-2]
+    row = tree(writer, example)
+    row.ids[row.ids.index(writer.form.close_id)] = writer.form.encode("1")[0]
     assert codes(row, writer) == {"thinking-not-closed"}
 
 

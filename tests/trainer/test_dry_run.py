@@ -65,9 +65,15 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return bytes_of(found)
 
 
-@pytest.mark.parametrize("lora", [None, Lora(rank=4, alpha=8)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("optimizer", [ADAMW, MUON])
+@pytest.mark.parametrize(
+    ("lora", "dtype", "optimizer"),
+    [
+        (None, "float32", ADAMW),
+        (None, "bfloat16", ADAMW),
+        (None, "float32", MUON),
+        (Lora(rank=4, alpha=8), "float32", ADAMW),
+    ],
+)
 def test_memory_is_what_training_takes(lora: Lora | None, dtype: Any, optimizer: Optimizer) -> None:
     settings = Model(path=DEFAULT_MODEL, lora=lora, dtype=dtype)
     stage = ColdStart(tokens=1, batch_tokens=128, optimizer=optimizer)
@@ -200,8 +206,10 @@ def test_everything_wrong_is_named_at_once(
     command = ["run", str(recipe), "--dry-run", "--out", str(tmp_path / "run")]
     command += ["--set", f"model.path={folder}", *local_copies(recipe, traces)]
     changes = [
+        "ablation.problems=nothing",
         f"stages.cold_start.data.1.path={tmp_path / 'none.jsonl'}",
         "stages.reasoning_rl.rollouts.max_tokens=9000",
+        "stages.fusion.max_length=9000",
         "stages.fusion.rejection.rollouts.kv_cache_gib=0.001",
         "stages.general_rl.rewards.format.weight=3",
         "stages.general_rl.rollouts.answer_tokens=600",
@@ -213,9 +221,11 @@ def test_everything_wrong_is_named_at_once(
     assert len(wrong) == len(changes), wrong
     for expected, line in zip(
         [
+            "ablation.problems: ",
             "stages.cold_start: data.1 (jsonl): path: there is no file",
             "stages.reasoning_rl.rollouts.max_tokens: 9000 and a prompt are more than the model's context",
-            "stages.fusion.rollouts.kv_cache_gib: 0.001 holds 23 tokens, less than one reply",
+            "stages.fusion.max_length: 9000 is more than the model's context of 8192 tokens",
+            "stages.fusion.rejection.rollouts.kv_cache_gib: 0.001 holds 23 tokens, less than one reply",
             "stages.general_rl.rewards: rewards: with the weights of step",
             "stages.general_rl.rollouts.answer_tokens: 600 leaves no thinking of max_tokens 512",
         ],
@@ -238,4 +248,4 @@ def test_a_model_that_does_not_think_is_refused(
     assert main(["run", str(recipe), "--dry-run", "--out", str(tmp_path / "run")]) == 2
     assert "model.path: this model has no thinking" in capsys.readouterr().out
     assert main(["run", str(recipe), "--dry-run", "--set", f"model.path={tmp_path}/none"]) == 2
-    assert "model.path: " in capsys.readouterr().out
+    assert f"model.path: there is no folder '{tmp_path}/none'; give a checkpoint's" in capsys.readouterr().out

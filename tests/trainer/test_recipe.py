@@ -120,6 +120,7 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
         ),
         ("stages.budgets.start=budgets", "stages.budgets.start: 'budgets' is the stage itself"),
         ("stages.cold_start.start=budgets", "stages.cold_start.start: 'budgets' comes after the stage"),
+        ("model={path='a/b',lora={rank=1,alpha=1},thinking={opened='x'}}", "did you mean 'open'?"),
         ("ablation.stages=['warm']", "ablation.stages: ['warm'] are no stages"),
     ],
 )
@@ -128,6 +129,11 @@ def test_mistakes_name_the_member_its_value_and_what_is_right(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         load_recipe(path, [override])
+
+
+def test_muon_is_refused_with_adapters(path: Path) -> None:
+    with pytest.raises(ValueError, match=r"stages\.cold_start\.optimizer\.muon_lr: 0\.1 is wrong"):
+        load_recipe(path, ["model.lora={rank=1,alpha=1}", "stages.cold_start.optimizer.muon_lr=0.1"])
 
 
 def test_all_mistakes_are_told_at_once(path: Path) -> None:

@@ -48,7 +48,7 @@ def updatable(weights_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         '[[keys]]\nname = "trainer"\nkey = "sk-trainer"\nmay_update_weights = true\n'
         '[[keys]]\nname = "reader"\nkey = "sk-reader"\n'
     )
-    arguments = ["--weight-updates", str(weights_folder), "--api-key-file", str(keys)]
+    arguments = ["--dtype", "float32", "--weight-updates", str(weights_folder), "--api-key-file", str(keys)]
     with start_server(args=arguments, api_key="sk-trainer") as running:
         yield running
 

@@ -62,6 +62,7 @@ def run(options: argparse.Namespace) -> int:
         print(show(found))
         return WRONG_USAGE if found.mistakes else 0
 
+    from accelerate import PartialState
     from transformers.utils import logging
 
     from trainer.rl.collapse import CollapseError
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         return fail(str(error), FAILED)
     except KeyboardInterrupt:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
-    print(f"checkpoint: {checkpoint}")
+    PartialState().print(f"checkpoint: {checkpoint}")
     return 0
 
 

@@ -31,6 +31,8 @@ class DuplicatesStep(Section):
     kind: Literal["duplicates"]
     similarity: float = Field(default=duplicates.SIMILARITY, gt=0, le=1)
     n: int = Field(default=duplicates.NGRAM, ge=1)
+    equal_answers: bool = False
+    """Keep those with another answer than the earlier one's."""
 
 
 class FormsStep(Section):

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from evals.contamination import words_of
+from evals.grading import equivalent
 from trainer.curation.candidates import Candidate, Dropped, Outcome, question_text
 
 NGRAM = 3
@@ -22,12 +23,16 @@ class NearDuplicates:
     """Keeps the first of the candidates whose questions have a similarity of `similarity` or more.
 
     similarity: of the sets of word n-grams, |A & B| / |A | B|; 1 leaves out the same words in the same order
-    only. Texts without any word are compared as they stand.
+    only. Texts without any word are compared as they stand. equal_answers: keep those that the grader tells
+    from the earlier one by their answer, such as the same question with other numbers.
     """
 
-    def __init__(self, similarity: float = SIMILARITY, n: int = NGRAM) -> None:
+    def __init__(
+        self, similarity: float = SIMILARITY, n: int = NGRAM, equal_answers: bool = False
+    ) -> None:
         self._similarity = similarity
         self._n = n
+        self._equal_answers = equal_answers
 
     def __call__(self, candidates: Sequence[Candidate]) -> Outcome:
         grams = self._grams(candidates)
@@ -37,6 +42,11 @@ class NearDuplicates:
             own = grams[number]
             prefix = own[: len(own) - math.ceil(self._similarity * len(own) - 1e-9) + 1]
             near = {other for gram in prefix for other in kept.get(gram, ())}
+            if self._equal_answers:
+                answer = candidate.example.problem.answer
+                near = {
+                    other for other in near if equivalent(answer, candidates[other].example.problem.answer)
+                }
             found = self._nearest(own, sorted(near), grams)
             if found is None:
                 outcome.kept.append(candidate)

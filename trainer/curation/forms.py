@@ -39,8 +39,9 @@ _PARTS = (
     re.compile(r"(?:^|\s)\((i{1,3}|iv)\)\s"),
     re.compile(r"(?:^|\n)\s*([1-4])[.)]\s"),
 )
+_FIGURE = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
 _QUOTED = re.compile(r"\"[^\"]*\"|“[^”]*”|``[^']*''")
-_QUESTION = re.compile(r"\?(?=[\s)\"'$\\]|\Z)")
+_QUESTION = re.compile(r"(?<=[\w$)}\].'])\?(?=[\s)\"'$\\]|\Z)")
 _ASKS = re.compile(
     r"(?:\A|[.!?;:]\s+|\n\s*)(?:\(?[a-d1-4i]+[.)]\s*)?(?:find|determine|compute|calculate|evaluate|what|how)\b",
     re.IGNORECASE,
@@ -67,7 +68,7 @@ class ExcludeForms:
 def multiple_choice(problem: Problem) -> str | None:
     """The options, or the letter that is the answer to a question with options."""
     for style in _CHOICE_STYLES:
-        labels = [match[1] for match in style.finditer(problem.problem)]
+        labels = [match[1] for match in style.finditer(_FIGURE.sub(" ", problem.problem))]
         needed = 2 if _LETTERS.fullmatch(problem.answer.strip()) else 3
         if labels[:needed] == list("ABC"[:needed]):
             return "options " + ", ".join(labels)

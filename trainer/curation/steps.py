@@ -34,7 +34,7 @@ def build_step(step: Step, seed: int, sampler: Sampler | None) -> Filter:
     if isinstance(step, DecontaminateStep):
         return Decontaminate(step.problems, step.n, step.share)
     if isinstance(step, DuplicatesStep):
-        return NearDuplicates(step.similarity, step.n)
+        return NearDuplicates(step.similarity, step.n, step.equal_answers)
     if isinstance(step, FormsStep):
         return ExcludeForms(step.exclude)
     if isinstance(step, VerifiableStep):

@@ -10,6 +10,7 @@ from trainer.curation.candidates import Candidate, Outcome, each
 WORDS = 3
 CHARACTERS = 200
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_SUBSCRIPT = re.compile(r"_\s*(?:\{[^{}]*\}|.)")
 _TEXT = re.compile(r"\\(?:text|textbf|textit|mathrm|mbox|operatorname)\s*\{([^{}]*)\}")
 
 
@@ -43,15 +44,16 @@ class Verifiable:
         changed = near_miss(answer)
         if changed is not None:
             verdict, method = compare(answer, changed)
-            if verdict is not Verdict.DIFFERENT:
+            if verdict in (Verdict.EQUAL, Verdict.LIMIT):
                 told = {"changed": changed, "verdict": verdict.value, "method": method}
                 return "answer not told from another", evidence | told
         return None
 
 
 def near_miss(answer: str) -> str | None:
-    """The answer with its last digit increased, 9 to 8; None without one."""
-    digits = list(re.finditer(r"[0-9]", answer))
+    """The answer with its last digit outside subscripts increased, 9 to 8; None without one."""
+    subscripts = {place for match in _SUBSCRIPT.finditer(answer) for place in range(*match.span())}
+    digits = [match for match in re.finditer(r"[0-9]", answer) if match.start() not in subscripts]
     if not digits:
         return None
     last = digits[-1]

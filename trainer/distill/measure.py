@@ -11,7 +11,7 @@ from serve.formats import ThinkingFormat
 from trainer.distill.divergence import reply_divergence
 from trainer.examples import Example
 from trainer.recipe.rl import Rollouts
-from trainer.rl.evaluation import Arm, measure
+from trainer.rl.evaluation import Arm, answer_all, summarise
 from trainer.rl.seeds import derive_seed
 from trainer.rollouts.types import RolloutBackend, RolloutRequest, Sampling
 from trainer.rows.conversation import plain_conversation, prompt_ids
@@ -37,7 +37,8 @@ class HeldOut:
         samples at temperature 1 with fixed seeds. backend: has the student's weights. Every process calls
         this and gets the result.
         """
-        metrics = measure(backend, self.problems, MODES, self.settings, self.form, PartialState())
+        answers = answer_all(backend, self.problems, MODES, self.settings, self.form, PartialState())
+        metrics = summarise(answers, MODES)
         training = student.training
         student.eval()
         for mode in MODES:

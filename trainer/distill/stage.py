@@ -29,7 +29,7 @@ from trainer.rl.evaluation import held_out_problems
 from trainer.rollouts import open_backend
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
 from trainer.sft.stage import train_rows
-from trainer.sft.state import newest_whole, steps_done
+from trainer.sft.state import drop_halves, newest_whole, steps_done
 from trainer.sources import open_sources
 
 
@@ -126,6 +126,7 @@ def on_policy(context: StageContext, teacher: Path) -> None:
         shuffle_dataset=False,
     )
     prompts = PromptStream(open_sources(stage.data, seed), stage.modes, form, seed, "on_policy")
+    drop_halves(state)
     resumed = newest_whole(state)
     backend = open_backend(stage.rollouts, context.start, seed)
     try:

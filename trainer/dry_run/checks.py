@@ -8,11 +8,12 @@ from typing import TypeVar
 
 from transformers import AutoConfig, PretrainedConfig
 
+from evals.problems import load
 from serve.formats import ThinkingFormat, load_format
-from trainer.checkpoints import load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
+from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.recipe import Recipe
-from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage
+from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
 from trainer.rewards import build_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
@@ -82,6 +83,9 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
     for tracker in recipe.logging.trackers:
         if importlib.util.find_spec(tracker) is None:
             found.mistakes.append(f"logging.trackers: the Python package {tracker!r} is not installed")
+    ablation = recipe.ablation
+    if ablation is not None and not only:
+        found.attempt("ablation.problems", lambda: load(ablation.problems, limit=ablation.limit))
     for stage in recipe.stages:
         if only and stage.name not in only:
             continue
@@ -99,8 +103,9 @@ def _look_at_model(found: Findings) -> None:
 
     def from_shape() -> tuple[PretrainedConfig, ThinkingFormat]:
         assert model.shape is not None
-        tokenizer = new_tokenizer(model.shape)
-        return new_config(model.shape, tokenizer), load_format(tokenizer)
+        taken_from = model.tokenizer
+        tokenizer = new_tokenizer(model.shape) if taken_from is None else load_tokenizer(taken_from)
+        return new_config(model.shape, tokenizer), load_format(tokenizer, taken_from)
 
     if model.path is None:
         made = found.attempt("model.shape", from_shape)
@@ -108,13 +113,19 @@ def _look_at_model(found: Findings) -> None:
             found.config, found.form = made
     else:
         path = model.path
-        found.config = found.attempt("model.path", lambda: AutoConfig.from_pretrained(path))
-        found.form = found.attempt("model.path", lambda: _format(found.recipe))
+        found.config = found.attempt("model.path", lambda: _config(path))
+        if found.config is not None:
+            found.form = found.attempt("model.path", lambda: _format(found.recipe))
         if found.form is not None and found.config is not None and model.thinking is not None:
             found.config.vocab_size = max(found.config.vocab_size, len(found.form.tokenizer))
     if found.config is not None:
         config = found.config
         found.memory = found.attempt("model", lambda: ModelMemory(config, model))
+
+
+def _config(path: Path) -> PretrainedConfig:
+    check_place(path)
+    return AutoConfig.from_pretrained(path)
 
 
 def _format(recipe: Recipe) -> ThinkingFormat:
@@ -134,7 +145,7 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
     status = "finished" if (folder / "checkpoint").exists() else "begun" if folder.exists() else "to run"
     names = [other.name for other in found.recipe.stages]
     if start is not None and start not in names:
-        found.attempt(f"stages.{stage.name}.start", lambda: AutoConfig.from_pretrained(start))
+        found.attempt(f"stages.{stage.name}.start", lambda: _config(Path(start)))
     elif start is not None and only and start not in only:
         checkpoint = found.out / start / "checkpoint"
         if not checkpoint.exists():
@@ -194,35 +205,41 @@ def _look_at_needs(
     teacher = None
     if isinstance(settings, Distill):
         place = settings.teacher
-        teacher = found.attempt(f"{path}.teacher", lambda: AutoConfig.from_pretrained(place))
+        teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
     stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
+    context = config.max_position_embeddings
+    if isinstance(settings, SFTStage) and settings.max_length > context:
+        found.mistakes.append(
+            f"{path}.max_length: {settings.max_length} is more than the model's context of {context} tokens; "
+            "give less"
+        )
     rollouts = rollouts_of(settings)
     if rollouts is None:
         return
-    context = config.max_position_embeddings
+    path += ".rejection.rollouts" if isinstance(settings, Fusion) else ".rollouts"
     longest = rollouts.max_tokens + round(stage.prompt_tokens or 0)
     if longest > context:
         found.mistakes.append(
-            f"{path}.rollouts.max_tokens: {rollouts.max_tokens} and a prompt are more than the model's "
+            f"{path}.max_tokens: {rollouts.max_tokens} and a prompt are more than the model's "
             f"context of {context} tokens; give less"
         )
     if rollouts.answer_tokens >= rollouts.max_tokens:
         found.mistakes.append(
-            f"{path}.rollouts.answer_tokens: {rollouts.answer_tokens} leaves no thinking of max_tokens "
+            f"{path}.answer_tokens: {rollouts.answer_tokens} leaves no thinking of max_tokens "
             f"{rollouts.max_tokens}; give less"
         )
     if rollouts.backend == "servers" and not rollouts.urls:
-        found.mistakes.append(f"{path}.rollouts.urls: none is given; give those of running servers")
+        found.mistakes.append(f"{path}.urls: none is given; give those of running servers")
     if rollouts.backend == "engine":
         if importlib.util.find_spec("vllm") is None:
             found.mistakes.append(
-                f"{path}.rollouts.backend: 'engine' needs the Python package 'vllm'; install it, or give "
+                f"{path}.backend: 'engine' needs the Python package 'vllm'; install it, or give "
                 "'transformers'"
             )
         itemsize = 4 if rollouts.dtype == "float32" else 2
         stage.kv_tokens = int(rollouts.kv_cache_gib * 2**30 / kv_bytes_per_token(config, itemsize))
         if stage.kv_tokens < longest:
             found.mistakes.append(
-                f"{path}.rollouts.kv_cache_gib: {rollouts.kv_cache_gib} holds {stage.kv_tokens} tokens, less "
+                f"{path}.kv_cache_gib: {rollouts.kv_cache_gib} holds {stage.kv_tokens} tokens, less "
                 f"than one reply of {longest}; give more"
             )

@@ -10,7 +10,7 @@ _EQUAL = 1e-6  # rewards closer than this differ by rounding only
 def group_advantages(rewards: Tensor, std: bool) -> Tensor:
     """Rewards less their group's mean; [groups, samples] to [groups, samples].
 
-    std False: A = r - mean(r), Dr. GRPO, eq. 3 (section 3.1 shows the bias that the division brings).
+    std False: A = r - mean(r), Dr. GRPO, section 3.2 (3.1 shows the bias that the division brings).
     std True: A = (r - mean(r)) / std(r), GRPO: DeepSeekMath, section 4.1.2; the deviation is the sample's
     (n - 1), with 1e-4 added to it. Groups whose rewards are all equal get exactly 0.
     """

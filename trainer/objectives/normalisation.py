@@ -16,7 +16,7 @@ def normaliser(tokens: Tensor, kind: Literal["sequence", "token", "constant"], m
 
     sequence: rollouts. Each weighs the same, whatever its length: GRPO, DeepSeekMath eq. 3.
     token: tokens that train. Each weighs the same: DAPO, eq. 8.
-    constant: rollouts times max_tokens, known before sampling: Dr. GRPO, section 3.1 and its listing 1.
+    constant: rollouts times max_tokens, known before sampling: Dr. GRPO, section 3.2 and listing 1.
     """
     match kind:
         case "sequence":

@@ -85,3 +85,9 @@ class RowMix(Section):
     """Share of rows with earlier turns, whose flags may differ; the last one wins."""
     system_prompts: list[str] = []
     """System prompts drawn for a fifth of the rows; [] is none."""
+
+    @model_validator(mode="after")
+    def _some_mode(self) -> "RowMix":
+        if self.think + self.no_think == 0:
+            raise ValueError("think and no_think are both 0; give one of them a share")
+        return self

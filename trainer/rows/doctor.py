@@ -128,7 +128,7 @@ def _row_problems(row: Row, writer: ReplyWriter) -> Iterator[tuple[str, str]]:
             )
     if row.kind == "no_think":
         yield from _empty_block_problems(row, form)
-    elif list(row.ids[row.prompt :]).count(form.close_id) == 0:
+    elif form.close_id not in row.ids[row.prompt : row.segments()[0][1]]:
         yield "thinking-not-closed", f"the thinking reply has no {form.close!r}"
     for branch, (begin, end) in zip(row.branches, row.segments()[1:], strict=True):
         given = tuple(row.ids[begin : begin + branch.given])
@@ -160,10 +160,7 @@ def _prompt_problems(row: Row, form: ThinkingFormat) -> Iterator[tuple[str, str]
         yield "double-bos", "the prompt begins with two begin-of-sequence tokens"
     if any(row.weights[: row.prompt]):
         yield "prompt-trained", "tokens of the prompt carry loss"
-    thoughts = [
-        m for m in row.conversation.messages if m["role"] == "assistant" and form.close in m["content"]
-    ]
-    if thoughts and form.template.earlier_turns == "kept":
+    if form.close_id in prompt[: -len(form.empty_block_ids) - 1]:
         yield "history-keeps-thinking", "an earlier turn stands in the prompt with its thinking"
 
 

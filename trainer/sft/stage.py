@@ -8,6 +8,7 @@ from trl import SFTConfig
 from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.context import StageContext
+from trainer.processes import join_processes
 from trainer.progress import Progress
 from trainer.recipe.stages import ColdStart, Fusion, Rejection, SFTStage
 from trainer.rollouts import open_backend
@@ -27,6 +28,7 @@ def run_stage(context: StageContext) -> None:
     Raises:
         ValueError: the data cannot be trained on; or the loss is no number.
     """
+    join_processes()
     stage = context.stage
     assert isinstance(stage, ColdStart | Fusion)
     form = load_format(load_tokenizer(context.start), context.start)
@@ -62,12 +64,13 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
     Raises:
         ValueError: the rows cannot be trained on; or the loss is no number.
     """
+    processes = join_processes()
     state = context.folder / "state"
     tokenizer = load_tokenizer(context.start)
     model = load_model(context.start, context.recipe.model)
-    plan = Plan(rows, stage, PartialState().num_processes)
+    plan = Plan(rows, stage, processes.num_processes)
     for reason, count in plan.left_out.items():
-        PartialState().print(
+        processes.print(
             f"{stage.name}: {count} of the first {SAMPLED_ROWS} rows are left out: {reason}", file=sys.stderr
         )
     held_out = None
@@ -80,7 +83,7 @@ def train_rows(context: StageContext, stage: SFTStage, rows: Rows) -> None:
         per_device_train_batch_size=1,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_num_workers=0 if PartialState().device.type == "cpu" else 1,
+        dataloader_num_workers=0 if processes.device.type == "cpu" else 1,
     )
     drop_halves(state)
     resumed = newest_whole(state)

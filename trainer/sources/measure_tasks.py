@@ -108,7 +108,10 @@ def main() -> None:
         [*command, *tasks], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONHASHSEED": "7"}
     ) as other:
         own = {name: _in_time(digest, name, options.items) for name in tasks}
-        results = [_in_time(measure, name, options.items) for name in tasks]
+        results = []
+        for name in tasks:
+            results.append(_in_time(measure, name, options.items))
+            print(f"{name}: {results[-1]}", file=sys.stderr)
         assert other.stdout is not None
         others = json.loads(other.stdout.read().splitlines()[-1])
     for name, result in zip(tasks, results, strict=True):

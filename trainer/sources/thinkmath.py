@@ -1,15 +1,25 @@
 """thinkmath's training split as an endless source, with the programs' own thinking."""
 
 import random
+import re
 from collections.abc import Mapping
 
 from evals.problems import thinkmath
+from evals.problems.thinkmath import Item, split_of
 from trainer.examples import Example
+
+_COMMUTES = re.compile(r"^digit (\d)([+*])(\d)")
 
 
 def response_to(answer: str) -> str:
     """What follows the thinking of a thinkmath example."""
     return f"The answer is \\boxed{{{answer}}}."
+
+
+def reads_as_held_out(item: Item) -> bool:
+    """Whether an expression may be a held-out one word for word: 7+3 is written for 7+3 and for 3+7."""
+    turned = _COMMUTES.sub(r"digit \3\2\1", item.canonical)
+    return item.problem.subject == "expression" and split_of(turned) == "test"
 
 
 class Thinkmath:
@@ -35,5 +45,8 @@ class Thinkmath:
 
     def at(self, index: int) -> Example:
         rng = random.Random(f"thinkmath-train-{self._seed}-{index}")
-        item = thinkmath.draw(rng, "train", rng.choices(self._levels, weights=self._weights)[0])
+        level = rng.choices(self._levels, weights=self._weights)[0]
+        item = thinkmath.draw(rng, "train", level)
+        while reads_as_held_out(item):
+            item = thinkmath.draw(rng, "train", level)
         return Example(item.problem, thinking=item.trace, response=response_to(item.problem.answer))
