@@ -1,6 +1,7 @@
 """The RL stage on the default model: killed and resumed, on two processes, collapsing, improving."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import rl_runs
 import torch
 from safetensors.torch import load_file
 
+from trainer.cli import main
 from trainer.rl import CollapseError, run_stage
 
 ROOT = Path(__file__).parents[2]
@@ -110,20 +112,34 @@ def test_reward_rises(tmp_path: Path) -> None:
     assert sum(rewards[-4:]) / 4 > sum(rewards[:3]) / 3 + 0.05, rewards
 
 
-def test_a_collapse_stops_the_stage_and_leaves_its_last_checkpoint(tmp_path: Path) -> None:
-    members = {
-        "steps": 30,
-        "optimizer": {"adamw_lr": 0.3, "warmup": 0.0},
-        "collapse": {"window": 2, "reward_drop": 0.9},
-    }
-    with pytest.raises(
-        CollapseError, match=r"rl: .*collapsed: .*The last checkpoint, of step \d+, is "
-    ) as raised:
-        run_stage(rl_runs.context(tmp_path, **members))
-    last = tmp_path / "rl" / "last"
-    assert str(last) in str(raised.value)
+COLLAPSING = f"""
+threads = 1
+[model]
+path = "{rl_runs.DEFAULT_MODEL}"
+[[stages]]
+kind = "general_rl"
+steps = 30
+prompts_per_step = 4
+group_size = 4
+optimizer = {{ adamw_lr = 0.3, warmup = 0.0 }}
+modes = {{ no_think = 1.0 }}
+collapse = {{ window = 2, reward_drop = 0.9 }}
+rollouts = {{ backend = "transformers", max_tokens = 24, answer_tokens = 12 }}
+"""
+
+
+def test_a_collapse_stops_the_run_and_leaves_the_last_checkpoint(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(COLLAPSING, encoding="utf-8")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 1
+    last = tmp_path / "run" / "general_rl" / "last"
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"general_rl: at step \d+ the .* collapsed: ", message)
+    assert re.search(rf"The last checkpoint, of step \d+, is {last}$", message)
     assert (last / "model.safetensors").exists()
-    assert not (tmp_path / "rl" / "checkpoint").exists()
+    assert not (last.parent / "checkpoint").exists()
 
 
 def test_the_best_checkpoint_measured_outlives_a_collapse(

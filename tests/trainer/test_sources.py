@@ -19,6 +19,7 @@ from evals.problems.thinkmath import held_out
 from trainer.examples import Example
 from trainer.recipe.data import Source
 from trainer.sources import open_sources
+from trainer.sources.finite import Distinct
 from trainer.sources.stream import BLOCK, ExampleStream
 from trainer.sources.thinkmath import reads_as_held_out
 
@@ -137,9 +138,9 @@ def test_two_thinkmath_sources_differ_and_a_limit_gives_distinct_problems() -> N
     assert len({one.at(index).problem.problem for index in range(100)}) == 100
 
 
-def test_a_limit_beyond_what_a_level_has_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.0 \(thinkmath\): limit: 100000 is more"):
-        opened(Source(kind="thinkmath", levels={1: 1}, limit=100_000))
+def test_a_limit_beyond_what_a_source_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="limit: 2 is more than the source has: after 1 problems"):
+        Distinct(Numbered("always the same problem", None), 2)
 
 
 @pytest.mark.parametrize("levels", [{6: 1.0}, {1: -1.0, 2: 2.0}, {1: 0.0}])

@@ -3,8 +3,8 @@
     python -m trainer.bench.rollouts --out runs/bench
 
 The raw engine is vLLM's `LLM.generate` in the same process, with the same prompts, seeds, log-probabilities
-and natural lengths. The round's order alternates, each round begins with an empty prefix cache, and the ratio is
-taken within a round. transformers' `generate` is timed on the same prompts for comparison.
+and natural lengths. The round's order alternates, each round begins with an empty prefix cache, and the ratio
+is taken within a round. transformers' `generate` is timed on the same prompts for comparison.
 """
 
 import argparse
@@ -109,7 +109,7 @@ def _raw(model: Path, requests: Sequence[RolloutRequest]) -> Callable[[], int]:
 
         from trainer.rollouts.engine import engine_arguments
 
-        llm = LLM(**engine_arguments(model, dtype="float32", kv_cache_gib=1.0, seed=0))
+        llm = LLM(**engine_arguments(model, dtype="float32", kv_cache_gib=1.0, seed=0, max_num_seqs=256))
     asked = [{"prompt_token_ids": list(request.prompt_ids)} for request in requests]
     params = [
         SamplingParams(

@@ -84,10 +84,11 @@ class Progress:
         evaluated = any(name.startswith("eval/") for name in metrics)
         if evaluated or step >= self._total or now - self._last_line >= LINE_EVERY:
             self._last_line = now
-            left = (self._total - step) * (now - before) / max(1, step - before_step)
             shown = [f"{n} {v:.4g}" for n, v in metrics.items() if n in SHOWN or n.startswith("eval/")]
-            speed = f"{rate:,.0f} tokens/s, {_duration(left)} left"
-            self._print(f"step {step}/{self._total}: {', '.join([*shown, speed])}")
+            if step > before_step:
+                left = (self._total - step) * (now - before) / (step - before_step)
+                shown.append(f"{rate:,.0f} tokens/s, {_duration(left)} left")
+            self._print(f"step {step}/{self._total}: {', '.join(shown)}")
 
     def traces(self, step: int, samples: Sequence[Mapping[str, Any]]) -> None:
         """Write the first `logging.traces` of `samples` (made by `trace_of`)."""

@@ -56,8 +56,8 @@ class Recipe(Section):
             _check_start(stage.name, stage.start, names[:index], names[index:])
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(
-                    f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon is "
-                    "for whole matrices and model.lora trains thin ones; leave it out"
+                    f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon "
+                    "is for whole matrices and model.lora trains thin ones; leave it out"
                 )
         if self.ablation and self.ablation.stages is not None:
             unknown = sorted(set(self.ablation.stages) - set(names))

@@ -69,8 +69,8 @@ def verify(
     if not largest <= tolerance:
         raise SyncError(
             f"after the sync of weights {version} the backend's log-probabilities of the probe differ from "
-            f"the trainer's by up to {largest:.4g} nats (mean {mean:.4g}, tolerance {tolerance:g}): it computes "
-            "with other weights, with a cache of older ones, or in a lower precision (for a server, see its "
-            "--dtype); if it is the precision, raise rollouts.sync_tolerance"
+            f"the trainer's by up to {largest:.4g} nats (mean {mean:.4g}, tolerance {tolerance:g}): it has "
+            "other weights, a cache of older ones, or a lower precision (for a server, see its --dtype); if "
+            "it is the precision, raise rollouts.sync_tolerance"
         )
     return largest, mean

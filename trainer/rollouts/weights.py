@@ -36,7 +36,7 @@ def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]
         if owner in layers and name.endswith(".weight"):
             layer = layers[owner]
             for adapter in layer.active_adapters:
-                change: torch.Tensor = layer.get_delta_weight(adapter)  # type: ignore[attr-defined]
+                change: torch.Tensor = layer.get_delta_weight(adapter)
                 weight = weight + _whole(change).to(weight.dtype)
         yield name.replace(BASE_LAYER, "."), weight
 
