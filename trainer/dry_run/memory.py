@@ -170,7 +170,10 @@ def _kept(weights: list[nn.Parameter]) -> Iterator[Any]:
 
 
 class _Attend(torch.autograd.Function):
-    """Keeps what fused attention keeps: queries, keys, values, the result, and a number for each row."""
+    """Keeps what fused attention keeps: queries, keys, values, the result, and a number for each row.
+
+    It is counted only, so it has no backward.
+    """
 
     @staticmethod
     def forward(context: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -178,10 +181,6 @@ class _Attend(torch.autograd.Function):
         rows = torch.empty(query.shape[:-1], dtype=torch.float32, device=query.device)
         context.save_for_backward(query, key, value, result, rows)
         return result
-
-    @staticmethod
-    def backward(context: Any, *gradients: Any) -> Any:
-        raise NotImplementedError("only counted, never run")
 
 
 def _attend(

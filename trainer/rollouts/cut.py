@@ -169,3 +169,18 @@ class Reply:
             stop_cause=self.tracker.finish(self.finish_reason).stop_cause,
             finish_reason=self.finish_reason,
         )
+
+
+def begin_replies(
+    requests: Sequence[RolloutRequest],
+    form: ThinkingFormat,
+    context: int,
+    *,
+    version: int,
+    tokens_per_call: int | None,
+) -> list[Reply]:
+    """A reply to each request, in their order; for the arguments see `Reply`."""
+    return [
+        Reply(request, form, context=context, version=version, tokens_per_call=tokens_per_call)
+        for request in requests
+    ]

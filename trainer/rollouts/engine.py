@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
-from trainer.rollouts.cut import Reply
+from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
@@ -74,16 +74,9 @@ class EngineBackend:
         self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
     ) -> list[Rollout]:
         """See `RolloutBackend`."""
-        replies = [
-            Reply(
-                request,
-                self.form,
-                context=self.context,
-                version=self.version,
-                tokens_per_call=tokens_per_call,
-            )
-            for request in requests
-        ]
+        replies = begin_replies(
+            requests, self.form, self.context, version=self.version, tokens_per_call=tokens_per_call
+        )
         running = {self._add(reply, sampling): reply for reply in replies}
         with preserved_rng():
             while running:

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from serve.budget import UNLIMITED
 from serve.formats import load_format
 from serve.segments import BARRED
-from trainer.rollouts.cut import Reply
+from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
@@ -58,16 +58,9 @@ class ServersBackend:
         self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
     ) -> list[Rollout]:
         """See `RolloutBackend`."""
-        replies = [
-            Reply(
-                request,
-                self.form,
-                context=self.context,
-                version=self.version,
-                tokens_per_call=tokens_per_call,
-            )
-            for request in requests
-        ]
+        replies = begin_replies(
+            requests, self.form, self.context, version=self.version, tokens_per_call=tokens_per_call
+        )
         places = self._places(requests)
 
         async def all_replies(clients: Mapping[str, httpx.AsyncClient]) -> None:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 
 from serve.formats import load_format
 from serve.segments import BARRED
-from trainer.rollouts.cut import Reply
+from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import probe_ids, probe_model, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
 from trainer.rollouts.weights import merged_weights
@@ -62,16 +62,9 @@ class TransformersBackend:
         self, requests: Sequence[RolloutRequest], sampling: Sampling, tokens_per_call: int | None = None
     ) -> list[Rollout]:
         """See `RolloutBackend`."""
-        replies = [
-            Reply(
-                request,
-                self.form,
-                context=self.context,
-                version=self.version,
-                tokens_per_call=tokens_per_call,
-            )
-            for request in requests
-        ]
+        replies = begin_replies(
+            requests, self.form, self.context, version=self.version, tokens_per_call=tokens_per_call
+        )
         for start in range(0, len(replies), ROWS):
             self._decode(replies[start : start + ROWS], sampling)
         return [reply.rollout() for reply in replies]
