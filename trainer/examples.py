@@ -9,8 +9,8 @@ from evals.problems import Problem
 class Example:
     """A problem to train on.
 
-    thinking: what stands between the tags, without them and without the line feeds beside them; None where the
-    source has no thinking. response: what follows the thinking; None where the source has only an answer.
+    thinking: what stands between the tags, without them and the line feeds beside them; None where the source
+    has no thinking. response: what follows the thinking; None where the source has only an answer.
     The prompt is `problem.messages` where it has any, else `problem.problem` as one user turn.
     """
 

@@ -17,10 +17,16 @@ READMES = [
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
 SMALL_TRAINING = (
-    "--set chunk_batches=1 --set validation_problems=2 --set model.num_hidden_layers=1 "
-    "--set model.hidden_size=64 --set stages.cold_start.tokens=1000 --set stages.fusion.tokens=1000 "
-    "--set stages.mode_following.tokens=1000"
+    "--from {model} --set stages.cold_start.tokens=4096 --set stages.fusion.tokens=4096 "
+    "--set stages.fusion.rejection.problems=4 --set stages.fusion.rejection.rollouts.backend=transformers "
+    + "".join(
+        f"--set stages.{stage}.steps=1 --set stages.{stage}.prompts_per_step=2 "
+        f"--set stages.{stage}.group_size=2 --set stages.{stage}.rollouts.backend=transformers "
+        for stage in ("reasoning_rl", "general_rl")
+    )
+    + "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'"
 )
+"""All stages in a minute; they begin with the shipped model, as rejection sampling needs right replies."""
 
 
 def fences(language: str) -> list[tuple[str, str]]:
@@ -84,7 +90,7 @@ def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
         if command.startswith("thinkdial eval sweep") or "thinkdial chat" in command:
             command += f" --base-url {server.base_url}"
         if command.startswith("thinkdial train run"):
-            command = f"{command} {SMALL_TRAINING}"
+            command = f"{command} {SMALL_TRAINING.format(model=ROOT / 'serve/default_model')}"
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,

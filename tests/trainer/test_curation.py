@@ -136,7 +136,7 @@ def test_no_near_duplicate_is_missed_and_none_is_invented(data: st.DataObject) -
         ("Let x=1. (a) Find x+1. (b) Find x+2.", "1", "several questions"),
         # and what only looks alike
         (
-            "Triangle ABC has A at (0,0). [asy]dot(A);label((A)--(B)--(C));dot(B);dot(C);[/asy] What is its area?",
+            "Find the area of ABC. [asy]dot(A);dot(B);dot(C);[/asy]",
             "1",
             None,
         ),

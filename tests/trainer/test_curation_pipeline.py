@@ -84,7 +84,7 @@ def test_tries_decide_and_a_killed_run_goes_on(tmp_path: Path) -> None:
     assert stream.size == len(kept)
     examples = {stream.at(index).problem.id: stream.at(index) for index in range(len(kept))}
     for row in kept:
-        example = examples[f"kept/{row['id']}"]
+        example = examples[row["id"]]
         assert (example.thinking, example.problem.level) == (row["thinking"], row["level"])
 
     other = load_curation(written(tmp_path / "d.toml", "seed = 1\n" + CONFIG))

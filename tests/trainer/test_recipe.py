@@ -77,6 +77,7 @@ def value(recipe: Recipe, key: str) -> Any:
         ("ablation.budgets.1=32", "ablation.budgets", [8, 32]),
         ("logging.trackers=['trackio']", "logging.trackers", ["trackio"]),
         ("model.lora={rank=8,alpha=16}", "model.lora.rank", 8),
+        ("stages.general_rl.steps=7", "stages.2.steps", 7),
     ],
 )
 def test_every_value_can_be_overridden(path: Path, override: str, key: str, expected: object) -> None:

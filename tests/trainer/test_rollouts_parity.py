@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,11 @@ def assert_same(ours: list[Rollout], theirs: list[Rollout]) -> None:
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-4)
 
 
-def perturb(model: PreTrainedModel, seed: int) -> None:
+def perturb(model: PreTrainedModel, seed: int, share: float = 0.02) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.02 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+            parameter += share * parameter.std() * torch.randn(parameter.shape, generator=generator)
 
 
 def test_engine_cuts_as_transformers_at_every_budget(
@@ -160,15 +161,11 @@ def in_parts(
         replies = backend.generate(list(waiting.values()), GREEDY, tokens_per_call)
         for index, reply in zip(list(waiting), replies, strict=True):
             if reply.finish_reason == "unfinished":
-                begun = RolloutRequest(**{name: getattr(asked[index], name) for name in FIELDS}, begun=reply)
-                waiting[index] = begun
+                waiting[index] = replace(asked[index], begun=reply)
             else:
                 done[index] = reply
                 del waiting[index]
     return [done[index] for index in range(len(asked))], calls
-
-
-FIELDS = ("prompt_ids", "max_tokens", "seed", "budget", "answer_tokens")
 
 
 def test_seeds_repeat_and_differ(engine: EngineBackend) -> None:
@@ -179,9 +176,8 @@ def test_seeds_repeat_and_differ(engine: EngineBackend) -> None:
     assert [r.token_ids for r in first[:half]] == [r.token_ids for r in first[half:]]
     alone = engine.generate(asked[:3], sampling)
     assert [r.token_ids for r in alone] == [r.token_ids for r in first[:3]]
-    prompt = asked[0].prompt_ids
-    others = [RolloutRequest(prompt, MAX_TOKENS, seed) for seed in range(8)]
-    assert len({r.token_ids for r in engine.generate(others, Sampling(1.5))}) > 1
+    others = [replace(one, budget=None, seed=seed) for one in asked[:4] for seed in range(8)]
+    assert len({r.token_ids for r in engine.generate(others, Sampling(temperature=2.0))}) > 4
 
 
 def test_server_samples_what_the_engine_samples(engine: EngineBackend, remote: ServersBackend) -> None:
@@ -210,7 +206,7 @@ def test_sync_takes_over_all_weights(
 ) -> None:
     asked = requests(budgets=(12, None))
     before = engine.generate(asked, GREEDY)
-    perturb(model, seed=1)
+    perturb(model, seed=1, share=0.2)
     for backend in (engine, reference, remote):
         report = backend.sync(model, version=5)
         assert report.probe_max < 1e-3
@@ -228,7 +224,7 @@ def test_sync_fails_where_the_packed_output_layer_is_left_stale(
     perturb(model, seed=2)
     with monkeypatch.context() as without:
         without.setattr("serve.weights.repack_embeddings", lambda model: None)
-        with pytest.raises(SyncError, match=r"differ from the trainer's by up to 0\.\d+ nats"):
+        with pytest.raises(SyncError, match=r"differ from the trainer's by up to [\d.]+ nats"):
             engine.sync(model, version=6)
     engine.sync(model, version=6)
 

@@ -21,7 +21,7 @@ from trainer.rows.conversation import Conversation, draw_conversation, plain_con
 from trainer.rows.draw import RowSource
 from trainer.rows.replies import ReplyWriter
 from trainer.rows.row import Row
-from trainer.sources import open_sources
+from trainer.sources import ExampleStream, open_sources
 from trainer.sources.thinkmath import response_to
 
 OPTIMIZER = Optimizer(adamw_lr=1e-3)
@@ -236,7 +236,23 @@ def test_no_think_levels_are_drawn_by_weight(form: ThinkingFormat) -> None:
         fusion_source(form, mix.model_copy(update={"no_think_levels": {9: 1.0}})).at(0)
 
 
-def test_long_rows_and_rows_without_a_reply_are_named(form: ThinkingFormat) -> None:
-    stage = ColdStart(optimizer=OPTIMIZER, tokens=1, batch_tokens=1, max_length=10)
-    source = RowSource(stage, 0, form, open_sources([Source(kind="thinkmath")], 0))
-    assert source.at(0) == "longer than max_length"
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"thinking": None}, "without a worked reply"),
+        ({"response": None}, "without a worked reply"),
+        ({"thinking": "so <think> again"}, "with a thinking tag inside the reply"),
+        ({"thinking": "9 " * 300}, "longer than max_length"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_left_out_with_its_reason(
+    form: ThinkingFormat, example: Example, members: dict[str, str | None], reason: str
+) -> None:
+    class One:
+        size: int | None = 1
+
+        def at(self, index: int) -> Example:
+            return replace(example, **members)
+
+    stage = ColdStart(optimizer=OPTIMIZER, tokens=1, batch_tokens=1, max_length=200)
+    assert RowSource(stage, 0, form, ExampleStream([One()], [1.0], 0)).at(0) == reason

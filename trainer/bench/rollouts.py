@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "raw": _raw(args.model, requests),
     }
     rounds = [_round(ways, reverse=bool(number % 2)) for number in range(args.rounds + 1)][1:]
-    transformers = _measure(lambda: _transformers(args.model, tokenizer, requests))
+    transformers = _measure(_transformers(args.model, tokenizer, requests))
     result = {
         "replies": len(requests),
         "threads": torch.get_num_threads(),
@@ -126,23 +126,21 @@ def _raw(model: Path, requests: Sequence[RolloutRequest]) -> Callable[[], int]:
     return generate
 
 
-def _transformers(model: Path, tokenizer: Any, requests: Sequence[RolloutRequest]) -> int:
+def _transformers(model: Path, tokenizer: Any, requests: Sequence[RolloutRequest]) -> Callable[[], int]:
     """transformers' `generate` on all prompts as one batch."""
     network = AutoModelForCausalLM.from_pretrained(model)
     tokenizer.padding_side = "left"
     batch = tokenizer.pad({"input_ids": [list(r.prompt_ids) for r in requests]}, return_tensors="pt")
-    with torch.no_grad():
-        found = network.generate(
-            **batch,
-            do_sample=True,
-            temperature=1.0,
-            top_k=0,
-            top_p=1.0,
-            max_new_tokens=requests[0].max_tokens,
-        )
-    replies = found[:, batch["input_ids"].shape[1] :]
-    ended = (replies == tokenizer.eos_token_id).int().cumsum(-1)
-    return int((ended - (replies == tokenizer.eos_token_id).int() == 0).sum())
+    sampling = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+
+    def generate() -> int:
+        with torch.no_grad():
+            found = network.generate(**batch, **sampling, max_new_tokens=requests[0].max_tokens)
+        replies = found[:, batch["input_ids"].shape[1] :]
+        ends = (replies == tokenizer.eos_token_id).int()
+        return int((ends.cumsum(-1) - ends == 0).sum())
+
+    return generate
 
 
 if __name__ == "__main__":

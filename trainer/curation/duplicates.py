@@ -27,9 +27,7 @@ class NearDuplicates:
     from the earlier one by their answer, such as the same question with other numbers.
     """
 
-    def __init__(
-        self, similarity: float = SIMILARITY, n: int = NGRAM, equal_answers: bool = False
-    ) -> None:
+    def __init__(self, similarity: float = SIMILARITY, n: int = NGRAM, equal_answers: bool = False) -> None:
         self._similarity = similarity
         self._n = n
         self._equal_answers = equal_answers

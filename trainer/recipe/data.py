@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from trainer.recipe.section import Section
 
 _MEMBERS = {
-    "thinkmath": ("levels",),
+    "thinkmath": ("levels", "terse"),
     "jsonl": ("path", "columns", "think_tags"),
     "problems": ("name", "path", "split"),
     "reasoning_gym": ("name", "options"),
@@ -32,12 +32,14 @@ class Source(Section):
     """At most this many problems; thinkmath and reasoning-gym are endless without one."""
     weight: float = Field(default=1.0, gt=0)
     columns: dict[str, str] = {}
-    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`, `id`;
-    one that is not named here has its member's name."""
+    """Columns of `problem`, `answer`, `thinking`, `response`, `messages`, `level`, `subject`, `chance`,
+    `set`, `id`; one that is not named here has its member's name."""
     think_tags: tuple[str, str] = ("<think>", "</think>")
     """What thinking stands between where the source has it within the reply."""
     levels: dict[int, float] | None = None
     """thinkmath: how often each level is drawn; None is evenly."""
+    terse: float = Field(default=0.0, ge=0, le=1)
+    """thinkmath: share of examples whose thinking states results only, `7` for `3+4=7`."""
     options: dict[str, Any] = {}
     """reasoning_gym: the task's own; hub: `name` (of a configuration), `revision`, `data_dir`."""
 

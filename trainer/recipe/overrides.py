@@ -62,7 +62,9 @@ def _position(elements: list[Any], part: str, change: str) -> int:
     """The index of a list's element; the list's length for the place behind its last."""
     if part.isdecimal() and int(part) <= len(elements):
         return int(part)
-    found = [index for index, element in enumerate(elements) if part in _labels(element)]
+    found = [index for index, element in enumerate(elements) if label(element) == part]
+    if not found:
+        found = [index for index, element in enumerate(elements) if _kind(element) == part]
     if len(found) == 1:
         return found[0]
     known = ", ".join(label(element) or str(index) for index, element in enumerate(elements)) or "none"
@@ -72,8 +74,8 @@ def _position(elements: list[Any], part: str, change: str) -> int:
     )
 
 
-def _labels(element: Any) -> list[str]:
-    return [element[key] for key in ("name", "kind") if key in element] if isinstance(element, dict) else []
+def _kind(element: Any) -> Any:
+    return element.get("kind") if isinstance(element, dict) else None
 
 
 def label(element: Any) -> str | None:

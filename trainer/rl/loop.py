@@ -14,6 +14,7 @@ from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_model, load_tokenizer, save_checkpoint
 from trainer.context import StageContext
 from trainer.optimizers import build_optimizer, set_learning_rate
+from trainer.processes import join_processes
 from trainer.progress import Progress, trace_of
 from trainer.recipe.stages import RLStage
 from trainer.rewards import build_rewards
@@ -53,6 +54,7 @@ class RLLoop:
         stage = context.stage
         assert isinstance(stage, RLStage)
         self._context, self._stage = context, stage
+        join_processes()
         self._accelerator = Accelerator()
         self._tokenizer: PreTrainedTokenizerBase = load_tokenizer(context.start)
         self._form: ThinkingFormat = load_format(self._tokenizer, context.start)

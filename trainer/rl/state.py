@@ -26,7 +26,8 @@ def save_state(accelerator: Accelerator, folder: Path, step: int, loop: dict[str
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(partial))
+    # Not safetensors, which warns at every state that tied weights are written once.
+    accelerator.save_state(str(partial), safe_serialization=False)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         (partial / LOOP_FILE).write_text(json.dumps(loop), encoding="utf-8")

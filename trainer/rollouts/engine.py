@@ -207,6 +207,7 @@ def engine_arguments(
         "dtype": dtype,
         "seed": seed,
         "enforce_eager": cpu,
+        "max_model_len": -1,  # as long as the model's, or the cache allows
         "kv_cache_memory_bytes": int(kv_cache_gib * GIB),
         "logprobs_mode": "processed_logprobs",
         "max_num_batched_tokens": STEP_TOKENS,

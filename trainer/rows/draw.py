@@ -58,8 +58,8 @@ class RowSource:
 
     def _cold_start_row(self, index: int) -> Row | str:
         example = self.examples.at(index)
-        if example.thinking is None or example.response is None:
-            return "without a worked reply"
+        if reason := self._unusable(example, thinks=True):
+            return reason
         return self.writer.think_row(plain_conversation(example), example)
 
     def _fusion_row(self, rng: random.Random, index: int, mix: RowMix) -> Row | str:
@@ -68,8 +68,8 @@ class RowSource:
         example = stream.at(index)
         if not thinks and mix.no_think_levels is not None:
             example = self._of_level(rng, index, mix.no_think_levels)
-        if example.response is None or (thinks and example.thinking is None):
-            return "without a worked reply"
+        if reason := self._unusable(example, thinks):
+            return reason
         conversation = draw_conversation(
             rng,
             example,
@@ -88,6 +88,15 @@ class RowSource:
         if mix.no_think_branches:
             self.writer.add_no_think(row, conversation, example)
         return row
+
+    def _unusable(self, example: Example, thinks: bool) -> str | None:
+        """Why no reply can be made of an example."""
+        texts = [example.response, example.thinking] if thinks else [example.response]
+        if None in texts:
+            return "without a worked reply"
+        if any(tag in (text or "") for text in texts for tag in (self.form.open, self.form.close)):
+            return "with a thinking tag inside the reply"
+        return None
 
     def _of_level(self, rng: random.Random, index: int, levels: dict[int, float]) -> Example:
         """An example whose level is drawn by weight, of those the sources give: by rejection.

@@ -39,7 +39,7 @@ def open_source(source: Source, seed: int) -> ExampleSource:
 
 def _open(source: Source, seed: int) -> ExampleSource:
     if source.kind == "thinkmath":
-        return Thinkmath(seed, source.levels)
+        return Thinkmath(seed, source.levels, source.terse)
     if source.kind == "problems":
         return open_problem_set(source.name, source.path, source.split)
     if source.kind == "reasoning_gym":

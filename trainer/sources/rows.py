@@ -9,7 +9,7 @@ from evals.problems.hub import level_of
 from evals.problems.jsonl import prefixed
 from trainer.examples import Example
 
-MEMBERS = ("problem", "answer", "thinking", "response", "messages", "level", "subject", "id", "chance")
+MEMBERS = ("problem", "answer", "thinking", "response", "messages", "level", "subject", "id", "chance", "set")
 ROLES = ("system", "developer", "user", "assistant")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 """Members of an assistant's message that hold its thinking apart from its content."""
@@ -86,6 +86,7 @@ class RowReader:
                 f"columns.response; the row has {', '.join(map(repr, row))}"
             )
         identity = self._text(row, "id", where) or str(number)
+        name = self._text(row, "set", where) or self._name
         subject = self._value(row, "subject")
         if not isinstance(subject, str | None):
             raise ValueError(
@@ -93,13 +94,13 @@ class RowReader:
             )
         return Example(
             Problem(
-                id=prefixed(self._name, identity),
+                id=prefixed(name, identity),
                 problem=problem,
                 answer=answer or "",
                 level=level_of(self._value(row, "level")),
                 subject=subject,
                 chance=self._chance(row, where),
-                set=self._name,
+                set=name,
                 messages=messages,
             ),
             thinking=thinking.strip("\n") or None if thinking is not None else None,

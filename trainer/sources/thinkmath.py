@@ -8,12 +8,18 @@ from evals.problems import thinkmath
 from evals.problems.thinkmath import Item, split_of
 from trainer.examples import Example
 
+_WORKING = re.compile(r"\d+[-+*%]\d+=")
 _COMMUTES = re.compile(r"^digit (\d)([+*])(\d)")
 
 
 def response_to(answer: str) -> str:
     """What follows the thinking of a thinkmath example."""
     return f"The answer is \\boxed{{{answer}}}."
+
+
+def terse_trace(trace: str) -> str:
+    """The trace without its working: of every equation the result alone."""
+    return _WORKING.sub("", trace)
 
 
 def reads_as_held_out(item: Item) -> bool:
@@ -25,12 +31,12 @@ def reads_as_held_out(item: Item) -> bool:
 class Thinkmath:
     """Training problems with their traces; example i is a function of (seed, i). Never a held-out problem.
 
-    levels: how often each level is drawn; None is evenly.
+    levels: how often each level is drawn; None is evenly. terse: share of examples with terse thinking.
     """
 
     size: int | None = None
 
-    def __init__(self, seed: int, levels: Mapping[int, float] | None) -> None:
+    def __init__(self, seed: int, levels: Mapping[int, float] | None, terse: float = 0.0) -> None:
         """Raises ValueError when a level is none of thinkmath's, or no level has a weight."""
         weights = dict.fromkeys(thinkmath.LEVELS, 1.0) if levels is None else dict(levels)
         unknown = [level for level in weights if level not in thinkmath.LEVELS]
@@ -39,7 +45,7 @@ class Thinkmath:
                 f"levels: {weights} must give levels of {list(thinkmath.LEVELS)} weights of at least 0, "
                 "one of them above 0"
             )
-        self._seed = seed
+        self._seed, self._terse = seed, terse
         self._levels = list(weights)
         self._weights = list(weights.values())
 
@@ -49,4 +55,6 @@ class Thinkmath:
         item = thinkmath.draw(rng, "train", level)
         while reads_as_held_out(item):
             item = thinkmath.draw(rng, "train", level)
-        return Example(item.problem, thinking=item.trace, response=response_to(item.problem.answer))
+        # Drawn last, so that a source with another share poses the same problems.
+        trace = terse_trace(item.trace) if rng.random() < self._terse else item.trace
+        return Example(item.problem, thinking=trace, response=response_to(item.problem.answer))
