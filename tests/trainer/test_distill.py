@@ -213,7 +213,7 @@ def rollouts(**changes: object) -> Distill:
         "kind": "distill",
         "teacher": "unused",
         "optimizer": {"adamw_lr": 0.1},
-        "rollouts": {"backend": "transformers", "max_tokens": 24, "answer_tokens": 8} | changes,
+        "rollouts": {"backend": "transformers", "max_tokens": 40, "answer_tokens": 8} | changes,
         "on_policy": {"steps": 1, "prompts_per_step": 1},
     }
     return Distill.model_validate(stage)
