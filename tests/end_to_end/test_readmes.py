@@ -1,6 +1,7 @@
 """The commands and examples in the READMEs run, on small numbers and against the session's server."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,16 +17,19 @@ READMES = [
     ROOT / "README.md",
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
-SMALL_TRAINING = (
-    "--from {model} --set stages.cold_start.tokens=4096 --set stages.fusion.tokens=4096 "
+SMALL_TRAINING = {
+    "tiny.toml": "--set stages.cold_start.tokens=4096 --set stages.fusion.tokens=4096 "
     "--set stages.fusion.rejection.problems=4 --set stages.fusion.rejection.rollouts.backend=transformers "
     + "".join(
         f"--set stages.{stage}.steps=1 --set stages.{stage}.prompts_per_step=2 "
         f"--set stages.{stage}.group_size=2 --set stages.{stage}.rollouts.backend=transformers "
         for stage in ("reasoning_rl", "general_rl")
     )
-    + "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'"
-)
+    + "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'",
+    "sft-only.toml": "".join(
+        f"--set stages.{stage}.tokens=4096 " for stage in ("cold_start", "fusion", "mode_following")
+    ),
+}
 """All stages in a minute; they begin with the shipped model, as rejection sampling needs right replies."""
 
 
@@ -89,8 +93,8 @@ def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
         )
         if command.startswith("thinkdial eval sweep") or "thinkdial chat" in command:
             command += f" --base-url {server.base_url}"
-        if command.startswith("thinkdial train run"):
-            command = f"{command} {SMALL_TRAINING.format(model=ROOT / 'serve/default_model')}"
+        if training := re.match(r"thinkdial train run trainer/recipes/(\S+)", command):
+            command += f" --from {ROOT / 'serve' / 'default_model'} {SMALL_TRAINING[training[1]]}"
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,

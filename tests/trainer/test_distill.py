@@ -191,14 +191,15 @@ def test_a_killed_stage_goes_on_where_it_was(run: Path, recipe_path: Path) -> No
 
 def test_two_processes_do_what_one_does(run: Path, recipe_path: Path) -> None:
     out = recipe_path.parent / "two"
-    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2")
-    launched = subprocess.run(
-        command(recipe_path, out, *launcher, "--main_process_port", "0"), capture_output=True, text=True
-    )
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+    launched = subprocess.run(command(recipe_path, out, *launcher), capture_output=True, text=True)
     assert launched.returncode == 0, launched.stderr
-    steps = [record["step"] for record in read_records(out / "distill" / "off_policy" / "metrics.jsonl")]
-    assert steps == list(range(1, OFF_STEPS + 1)), "one process writes"
-    assert_same(run, out / "distill", tolerance=1e-3)
+    records = read_records(out / "distill" / "off_policy" / "metrics.jsonl")
+    assert [record["step"] for record in records] == list(range(1, OFF_STEPS + 1)), "one process writes"
+    assert losses(out / "distill", "off_policy") == pytest.approx(losses(run, "off_policy"), abs=1e-3)
+    # Only the first replies are surely equal: once rounding has changed a sampled token, all after it differ.
+    first, expected = losses(out / "distill", "on_policy")[0], losses(run, "on_policy")[0]
+    assert first == pytest.approx(expected, abs=1e-3)
 
 
 @pytest.fixture

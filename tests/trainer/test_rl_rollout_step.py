@@ -105,7 +105,7 @@ def test_partial_rollouts_are_carried_over_with_the_versions_that_sampled_them()
 
 def test_metrics_split_modes_and_the_cut() -> None:
     settings = rl_runs.THINKING | {"rollouts": rl_runs.THINKING["rollouts"] | {"tokens_per_step": None}}
-    step = open_step(**settings, prompts_per_step=8)
+    step = open_step(**settings | {"prompts_per_step": 8})
     metrics = rollout_metrics(step.run(0).finished)
     assert {
         "reward/total",
