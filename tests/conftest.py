@@ -1,10 +1,14 @@
 """What every room's tests share: one server on the default model for the whole session."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from serve.launch import RunningServer, start_server
+
+# TRL's import, when tests are collected, asks vLLM for errors only: in the environment, which servers inherit.
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
 
 
 @pytest.fixture(scope="session")

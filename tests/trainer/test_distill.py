@@ -30,6 +30,8 @@ from trainer.sources import open_sources
 
 OFF_STEPS, ON_STEPS = 60, 10
 RECIPE = """
+threads = 1
+
 [model]
 path = "{student}"
 

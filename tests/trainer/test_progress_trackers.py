@@ -38,6 +38,9 @@ def in_a_process(folder: Path, work: Callable[[], None], *, killed: bool = False
 
         socket.socket.connect = refuse  # type: ignore[method-assign]
         os.environ["TRACKIO_DIR"] = str(folder / "trackio")
+        # It is read at the import, which the parent may have done for another folder.
+        for name in [name for name in sys.modules if name.split(".")[0] == "trackio"]:
+            del sys.modules[name]
         sys.stdout = (folder / "stdout").open("w")
         work()
         sys.stdout.flush()
