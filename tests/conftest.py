@@ -7,7 +7,7 @@ import pytest
 
 from serve.launch import RunningServer, start_server
 
-# TRL's import, when tests are collected, asks vLLM for errors only: in the environment, which servers inherit.
+# TRL's import, when tests are collected, asks vLLM for errors only, in the environment that servers inherit.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
 
 
