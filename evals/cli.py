@@ -1,12 +1,8 @@
 """`thinkdial eval`: run budget sweeps, grade, compare, and write reports."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 from evals.commands import (
     compare,
@@ -19,6 +15,7 @@ from evals.commands import (
     report,
     sweep,
 )
+from evals.commands.command import termination_interrupts
 
 _COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs)
 _EXAMPLE = """example:
@@ -31,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     options = _parser().parse_args(arguments)
     options.arguments = arguments
-    with _termination_interrupts():
+    with termination_interrupts():
         status: int = options.run(options)
     return status
 
@@ -47,17 +44,3 @@ def _parser() -> argparse.ArgumentParser:
     for command in _COMMANDS:
         command.add(commands)
     return parser
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that a server started here is stopped too."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

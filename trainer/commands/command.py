@@ -2,9 +2,9 @@
 
 import sys
 
-FAILED = 1
-WRONG_USAGE = 2
-INTERRUPTED = 130
+from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, termination_interrupts
+
+__all__ = ["FAILED", "INTERRUPTED", "WRONG_USAGE", "fail", "termination_interrupts"]
 
 
 def fail(message: str, status: int) -> int:

@@ -1,13 +1,8 @@
 """`thinkdial train run`: run a recipe, or resume it."""
 
 import argparse
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
 
-from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail, termination_interrupts
 from trainer.commands.recipes import add_recipe, add_run_folder, read_recipe, run_folder
 
 _EXAMPLE = """examples:
@@ -70,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
     logging.disable_progress_bar()
     try:
-        with _termination_interrupts():
+        with termination_interrupts():
             checkpoint = run_recipe(recipe, out, options.only)
     except RunError as error:
         return fail(str(error), WRONG_USAGE)
@@ -80,17 +75,3 @@ def run(options: argparse.Namespace) -> int:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
     PartialState().print(f"checkpoint: {checkpoint}")
     return 0
-
-
-@contextmanager
-def _termination_interrupts() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C, so that engines and trackers are closed."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
