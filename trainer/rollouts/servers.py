@@ -15,10 +15,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from serve.budget import UNLIMITED
 from serve.formats import load_format
 from serve.segments import BARRED
+from trainer.adapters import merged_weights
 from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
-from trainer.rollouts.weights import merged_weights
 
 KEY_VARIABLE = "THINKDIAL_API_KEY"
 """Environment variable with the servers' API key, if they ask for one."""
