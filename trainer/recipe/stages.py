@@ -21,7 +21,7 @@ class Stage(Section):
     start: str | None = None
     """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
     seed: int | None = None
-    """None is the recipe's."""
+    """None is made from the recipe's and the stage's name: stages draw different problems."""
     data: list[Source] = Field(default=[THINKMATH], min_length=1)
     optimizer: Optimizer
     checkpoint_every: int = Field(default=50, gt=0)

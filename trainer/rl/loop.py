@@ -25,11 +25,11 @@ from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
 from trainer.rl.rollout_step import RolloutStep, StepRollouts
 from trainer.rl.sampling import ProblemSampler
-from trainer.rl.seeds import derive_seed
 from trainer.rl.state import load_state, save_state
 from trainer.rl.update import PolicyUpdate
 from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend
+from trainer.seeds import derive_seed
 from trainer.sources import open_sources
 
 
