@@ -160,7 +160,8 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
     settings = stage.stage
     seed = found.recipe.seed_of(settings)
     path = f"stages.{settings.name}"
-    examples = found.attempt(path, lambda: open_sources(settings.data, seed))
+    answered = isinstance(settings, RLStage) and settings.graded
+    examples = found.attempt(path, lambda: open_sources(settings.data, seed, answered=answered))
     if examples is None:
         return
     stage.opened, stage.size = True, examples.size

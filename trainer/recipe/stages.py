@@ -105,6 +105,11 @@ class RLStage(Stage):
     modes: Modes = Modes()
     collapse: Collapse | None = Collapse()
 
+    @property
+    def graded(self) -> bool:
+        """Whether replies are compared with answers, which every problem must then have."""
+        return any(term.name == "correctness" for term in self.rewards)
+
     @model_validator(mode="after")
     def _kl_is_measured(self) -> "RLStage":
         if self.collapse and self.collapse.kl is not None and self.objective.kl.coefficient == 0:

@@ -62,7 +62,7 @@ class RLLoop:
         self._model, self._optimizer = self._accelerator.prepare(
             model, build_optimizer(model, stage.optimizer)
         )
-        examples = open_sources(stage.data, context.seed)
+        examples = open_sources(stage.data, context.seed, answered=stage.graded)
         self._sampler = ProblemSampler(examples, stage.sampling, context.seed)
         self._monitor = None if stage.collapse is None else CollapseMonitor(stage.collapse)
         self._rewards = build_rewards(stage.rewards, (self._form.open, self._form.close))
