@@ -97,6 +97,10 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
             "stages.budgets.objective.kl.estimator=k4",
             "stages.budgets.objective.kl.estimator: 'k4' is wrong; it must be 'k1', 'k2' or 'k3'",
         ),
+        (
+            "stages.budgets.rollouts.temperature=2.5",
+            "stages.budgets.rollouts.temperature: 2.5 is wrong; it must be less than or equal to 2",
+        ),
         ("stages.budgets.objective.kl.coef=1", "did you mean 'coefficient'?"),
         ("seed=one", "seed: 'one' is wrong; it must be a valid integer"),
         ("optimiser.lr=1", "optimiser: there is no such member; the members are ablation, "),

@@ -102,7 +102,8 @@ class Rollouts(Section):
     """Of the servers."""
     weights_folder: Path | None = None
     """Of the servers' `--weight-updates`, seen from here: each step's weights pass through it."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    """vLLM refuses more than 2."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(gt=0)
     """Of a whole reply, inserted tokens included."""
