@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ RUNNERS = {
     "distill": "trainer.distill",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
+ROOMS = ("clients", "evals", "serve", "trainer")
+"""Packages whose ValueErrors are about what the user gave."""
 INIT = "init"
 """Folder, in the run's, of a model made from nothing or given thinking."""
 FREE_IN_MODEL = ("gradient_checkpointing",)
@@ -55,7 +58,8 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
+        RunError: `out` holds a run that has learnt something else, a stage's beginning is not there, or a
+            stage cannot train on what it is given.
     """
     processes = join_processes()
     if recipe.threads is not None:
@@ -92,7 +96,12 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
         folder=folder,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    try:
+        importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    except ValueError as error:
+        if not _raised_here(error):
+            raise
+        raise RunError(f"stages.{stage.name}: {error}") from error
     if not checkpoint.exists():
         raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
     # The next stage loads its own model and engine.
@@ -100,6 +109,12 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return checkpoint
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether our own code raised it, which then tells what is wrong; not a library's, or the user's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].partition(".")[0] in ROOMS
 
 
 def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:

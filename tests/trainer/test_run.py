@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from serve import DEFAULT_MODEL
 from trainer.cli import main
 from trainer.recipe import load_recipe
 from trainer.run import RunError, claim, differences, run_recipe, start_folder
@@ -165,3 +166,48 @@ def test_stages_begin_in_folders(recipe: Path, tmp_path: Path) -> None:
         start_folder(loaded, loaded.stages[2], tmp_path)
     (tmp_path / "cold_start" / "checkpoint").mkdir(parents=True)
     assert start_folder(loaded, loaded.stages[1], tmp_path) == tmp_path / "cold_start" / "checkpoint"
+
+
+ONE_STEP_OF_RL = f"""
+threads = 1
+[model]
+path = "{DEFAULT_MODEL}"
+[[stages]]
+kind = "reasoning_rl"
+steps = 1
+prompts_per_step = 1
+group_size = 2
+optimizer = {{ adamw_lr = 1e-3 }}
+rollouts = {{ backend = "transformers", max_tokens = 24, answer_tokens = 12 }}
+"""
+
+
+def test_what_a_stage_cannot_train_on_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, rows = tmp_path / "recipe.toml", tmp_path / "chats.jsonl"
+    recipe.write_text(ONE_STEP_OF_RL, encoding="utf-8")
+    rows.write_text('{"problem": "Who are you?", "response": "A model."}\n', encoding="utf-8")
+    data = f'stages.reasoning_rl.data=[{{kind="jsonl", path="{rows}"}}]'
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run"), "--set", data]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("thinkdial train: stages.reasoning_rl: data.0 (jsonl): row 1, 'chats")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "other"), "--set", data, "--dry-run"]) == 2
+
+
+def test_errors_of_the_users_own_code_keep_their_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ONE_STEP_OF_RL, encoding="utf-8")
+    (tmp_path / "my_reward.py").write_text(
+        "from trainer.rewards import bounded\n\n"
+        "@bounded(0.0, 1.0)\ndef broken(group):\n    return [int('x') for _ in group]\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    terms = '[{name="correctness"}, {name="my_reward:broken", weight=0.1}]'
+    command = ["run", str(recipe), "--out", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="invalid literal for int") as raised:
+        main([*command, "--set", f"stages.reasoning_rl.rewards={terms}"])
+    assert not isinstance(raised.value, RunError)
