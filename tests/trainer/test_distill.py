@@ -46,6 +46,7 @@ data = [{{ kind = "thinkmath", levels = {{ 1 = 1.0 }} }}]
 optimizer = {{ adamw_lr = 0.01, warmup = 0.0 }}
 checkpoint_every = 3
 evaluate_every = {on_steps}
+held_out_problems = 12
 modes = {{ no_think = 0.5, flagged = 0.5 }}
 rollouts = {{ backend = "transformers", max_tokens = 48, answer_tokens = 16 }}
 off_policy = {{ problems = 16, tokens = {off_tokens}, batch_tokens = 1000 }}

@@ -28,6 +28,8 @@ class Stage(Section):
     """Optimizer steps."""
     evaluate_every: int = Field(default=0, ge=0)
     """Optimizer steps between measurements on held-out problems; 0 is never."""
+    held_out_problems: int = Field(default=200, gt=0)
+    """The first ones: the same at every measurement, so that its differences are the model's."""
 
     @model_validator(mode="before")
     @classmethod

@@ -87,7 +87,7 @@ class RLLoop:
             stage.rollouts.temperature,
         )
         self._arms = choose_arms(context.recipe, stage)
-        self._problems = held_out_problems(context.recipe) if stage.evaluate_every else []
+        self._problems = held_out_problems(context.recipe, stage) if stage.evaluate_every else []
         self._step = 0
         self._best: dict[str, Any] | None = None
 
