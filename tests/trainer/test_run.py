@@ -68,13 +68,16 @@ def steps(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in lines]
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(recipe: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = tmp_path / "whole"
     assert run_recipe(load_recipe(recipe), whole) == whole / "control" / "checkpoint"
 
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "trainer.cli", "run", str(recipe), "--out", str(killed)]
+    arguments = ["run", str(recipe), "--out", str(killed)]
     log = (tmp_path / "log").open("w")
+    command = [sys.executable, "-m", "trainer.cli", *arguments]
     with subprocess.Popen(command, stderr=log, stdout=log) as process:
         metrics = killed / "fusion" / "metrics.jsonl"
         while process.poll() is None and not (metrics.exists() and len(steps(killed / "fusion")) >= 3):
@@ -83,9 +86,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(recipe: Path, tmp_p
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (killed / "fusion" / "checkpoint").exists()
 
-    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "cold_start: done" in resumed.stderr
-    assert f"checkpoint: {killed}/control/checkpoint" in resumed.stdout
+    capsys.readouterr()
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "cold_start: done" in printed.err
+    assert f"checkpoint: {killed}/control/checkpoint" in printed.out
     for stage in ("cold_start", "fusion", "control"):
         assert steps(whole / stage) == steps(killed / stage)
         expected = load_file(whole / stage / "checkpoint" / "model.safetensors")
