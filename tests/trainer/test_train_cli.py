@@ -10,7 +10,7 @@ import pytest
 SCRIPT = """
 import os, sys
 from trainer.cli import main
-status = main(["traces", "nowhere"])
+status = main(["run", "none.toml"])
 print(status, os.environ["OMP_WAIT_POLICY"], "torch" in sys.modules)
 """
 
