@@ -128,6 +128,10 @@ def _config(path: Path) -> PretrainedConfig:
     return AutoConfig.from_pretrained(path)
 
 
+def _attempt_config(found: Findings, field: str, path: Path) -> PretrainedConfig | None:
+    return found.attempt(field, lambda: _config(path))
+
+
 def _format(recipe: Recipe) -> ThinkingFormat:
     path = recipe.model.path
     assert path is not None
@@ -202,11 +206,12 @@ def _look_at_needs(
 ) -> None:
     settings = stage.stage
     path = f"stages.{settings.name}"
-    teacher = None
+    other = None
     if isinstance(settings, Distill):
-        place = settings.teacher
-        teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
-    stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
+        other = _attempt_config(found, f"{path}.teacher", settings.teacher)
+    elif isinstance(settings, RLStage) and settings.critic and settings.critic.path:
+        other = _attempt_config(found, f"{path}.critic.path", settings.critic.path)
+    stage.memory = found.attempt(path, lambda: memory.of(settings, other))
     context = config.max_position_embeddings
     if isinstance(settings, SFTStage) and settings.max_length > context:
         found.mistakes.append(

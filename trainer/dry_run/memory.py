@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
-from trainer.recipe.model import Model
+from trainer.recipe.model import Model, Optimizer
 from trainer.recipe.rl import Rollouts
 from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage, SFTStage
 
@@ -26,8 +26,9 @@ class Memory:
 
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
     and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
-    tokens were trained; SFT makes them in tiles. others: the reference model or the teacher. engine: the
-    weights of the engine in this process.
+    tokens were trained; SFT makes them in tiles. others: the reference model or the teacher. critic: a value
+    model's weights, gradients, optimizer state and activations. engine: the weights of the engine in this
+    process.
     """
 
     weights: int
@@ -36,6 +37,7 @@ class Memory:
     activations: int
     logits: int = 0
     others: int = 0
+    critic: int = 0
     engine: int = 0
     kv_cache: int = 0
 
@@ -66,16 +68,20 @@ class ModelMemory:
         )
         self._activations = activation_bytes(self.model, model.gradient_checkpointing)
 
-    def of(self, stage: AnyStage, teacher: PretrainedConfig | None = None) -> Memory:
-        """The memory that a stage needs. teacher: the configuration of a distill stage's teacher."""
+    def of(self, stage: AnyStage, other: PretrainedConfig | None = None) -> Memory:
+        """The memory that a stage needs.
+
+        other: the configuration of a distill stage's teacher, or of what a critic's own model begins with
+        where that is not the policy.
+        """
         itemsize = getattr(torch, self._settings.dtype).itemsize
         tokens = micro_batch_tokens(stage)
         # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
         # distillation makes as many.
         logits = 0 if isinstance(stage, SFTStage) else tokens * self._config.vocab_size * (2 * itemsize + 12)
         others = 0
-        if isinstance(stage, Distill) and teacher is not None:
-            others = count_parameters(teacher) * itemsize
+        if isinstance(stage, Distill) and other is not None:
+            others = count_parameters(other) * itemsize
         elif isinstance(stage, RLStage) and stage.objective.kl.coefficient:
             others = self.parameters * itemsize
         rollouts = rollouts_of(stage)
@@ -83,13 +89,24 @@ class ModelMemory:
         return Memory(
             weights=count_bytes(self.model.parameters()),
             gradients=count_bytes(weights for weights in self.model.parameters() if weights.requires_grad),
-            optimizer=optimizer_bytes(self.model, stage),
+            optimizer=optimizer_bytes(self.model, stage.optimizer),
             activations=round(self._activations * tokens),
             logits=logits,
             others=others,
+            critic=self._critic(stage, other or self._config, tokens) if isinstance(stage, RLStage) else 0,
             engine=self.parameters * getattr(torch, engine.dtype).itemsize if engine else 0,
             kv_cache=round(engine.kv_cache_gib * 2**30) if engine else 0,
         )
+
+    def _critic(self, stage: RLStage, config: PretrainedConfig, tokens: int) -> int:
+        """Bytes of a value model, which is trained whole; a head's are none to speak of."""
+        critic = stage.critic
+        if critic is None or critic.network == "head":
+            return 0
+        model = meta_model(config, self._settings.model_copy(update={"lora": None}))
+        optimizer = optimizer_bytes(model, critic.optimizer or stage.optimizer)
+        activations = activation_bytes(model, self._settings.gradient_checkpointing)
+        return 2 * count_bytes(model.parameters()) + optimizer + round(activations * tokens)
 
 
 def _adapter_parameters(model: PreTrainedModel) -> int:
@@ -123,9 +140,9 @@ def count_parameters(config: PretrainedConfig) -> int:
         return AutoModelForCausalLM.from_config(config).num_parameters()
 
 
-def optimizer_bytes(model: nn.Module, stage: AnyStage) -> int:
+def optimizer_bytes(model: nn.Module, settings: Optimizer) -> int:
     """Of its state: two moments and a counter for each of AdamW's tensors, one moment for each of Muon's."""
-    optimizer = build_optimizer(model, stage.optimizer)
+    optimizer = build_optimizer(model, settings)
     muon = optimizer.muon.param_groups if isinstance(optimizer, MuonWithAdamW) else []
     adamw = optimizer.adamw.param_groups if isinstance(optimizer, MuonWithAdamW) else optimizer.param_groups
     moments = count_bytes([weights for group in muon for weights in group["params"]])

@@ -121,7 +121,13 @@ class RLStage(Stage):
     @model_validator(mode="after")
     def _advantages(self) -> "RLStage":
         check_advantages(
-            self.critic, self.group_size, self.objective, self.rollouts, self.rewards, self.collapse
+            self.critic,
+            self.steps,
+            self.group_size,
+            self.objective,
+            self.rollouts,
+            self.rewards,
+            self.collapse,
         )
         return self
 

@@ -174,7 +174,10 @@ class RLLoop:
         # Dropout, where a model has any, must be the same after a restart.
         torch.manual_seed(derive_seed(seed, "train", self._step, accelerator.process_index))
         scale = set_learning_rate(self._optimizer, self._step / self._stage.steps, self._stage.optimizer)
+        policy_trains = True
         if self._critic is not None:
+            assert self._stage.critic is not None
+            policy_trains = self._step >= self._stage.critic.warmup_steps
             self._critic.set_learning_rate(self._step / self._stage.steps)
         minibatches = make_minibatches(
             make_rows(sampled.kept, self._stage.objective.advantage_std),
@@ -187,7 +190,7 @@ class RLLoop:
             accelerator.device,
             critic=self._critic is not None,
         )
-        return self._update.run(minibatches) | {"learning_rate_scale": scale}
+        return self._update.run(minibatches, policy_trains) | {"learning_rate_scale": scale}
 
     def _measure(self, progress: Progress) -> None:
         """Log held-out accuracy, and keep the checkpoint if it is the best so far."""
