@@ -2,6 +2,8 @@
 
     advantages      a group's rewards relative to one another; groups without a signal
     masks           which tokens train
+    gae             a token's advantage by a critic: rewards of tokens, GAE, whitening
+    value           what trains a critic
     ratio           importance ratios of the policy, and the correction for an engine that is not the trainer
     clipping        the clipped surrogate
     kl, entropy     what is added to it
