@@ -10,10 +10,12 @@ from transformers import AutoConfig, PretrainedConfig
 
 from evals.problems import load
 from serve.formats import ThinkingFormat, load_format
+from trainer.average.weights import check_alike
 from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.recipe import Recipe
-from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.average import Average
+from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage, TrainedStage
 from trainer.rewards import build_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
@@ -91,10 +93,13 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
             continue
         stage_found = _look_at_start(found, stage, only)
         found.stages.append(stage_found)
+        if isinstance(stage, Average):
+            _look_at_average(found, stage, only)
+            continue
         if found.form is not None:
-            _look_at_data(found, stage_found, found.form)
+            _look_at_data(found, stage_found, stage, found.form)
         if found.config is not None and found.memory is not None:
-            _look_at_needs(found, stage_found, found.config, found.memory)
+            _look_at_needs(found, stage_found, stage, found.config, found.memory)
     return found
 
 
@@ -143,21 +148,40 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
     start = found.recipe.start_of(stage)
     folder = found.out / stage.name
     status = "finished" if (folder / "checkpoint").exists() else "begun" if folder.exists() else "to run"
-    names = [other.name for other in found.recipe.stages]
-    if start is not None and start not in names:
-        found.attempt(f"stages.{stage.name}.start", lambda: _config(Path(start)))
-    elif start is not None and only and start not in only:
-        checkpoint = found.out / start / "checkpoint"
-        if not checkpoint.exists():
-            found.mistakes.append(
-                f"stages.{stage.name}.start: stage {start!r} is not finished in {found.out}; run it first, "
-                "or begin elsewhere with --from CHECKPOINT"
-            )
+    if start is not None and not isinstance(stage, Average):
+        _look_at_place(found, start, f"stages.{stage.name}.start", only)
     return StageFindings(stage, start or "the model", status)
 
 
-def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -> None:
-    settings = stage.stage
+def _look_at_place(found: Findings, place: str, field: str, only: Sequence[str]) -> None:
+    """Look for a checkpoint that a stage needs before it runs."""
+    if place not in {stage.name for stage in found.recipe.stages}:
+        found.attempt(field, lambda: _config(Path(place)))
+    elif only and place not in only and not (found.out / place / "checkpoint").exists():
+        found.mistakes.append(
+            f"{field}: stage {place!r} is not finished in {found.out}; run it first, or begin elsewhere with "
+            "--from CHECKPOINT"
+        )
+
+
+def _look_at_average(found: Findings, stage: Average, only: Sequence[str]) -> None:
+    """Look for the checkpoints, and whether those that are there can be averaged."""
+    field = f"stages.{stage.name}.checkpoints"
+    before = len(found.mistakes)
+    for place in stage.checkpoints:
+        _look_at_place(found, place, field, only)
+    names = {other.name for other in found.recipe.stages}
+    places = [
+        found.out / place / "checkpoint" if place in names else Path(place) for place in stage.checkpoints
+    ]
+    there = [place for place in places if place.is_dir()]
+    if there and len(found.mistakes) == before:
+        found.attempt("", lambda: check_alike(there, field))
+
+
+def _look_at_data(
+    found: Findings, stage: StageFindings, settings: TrainedStage, form: ThinkingFormat
+) -> None:
     seed = found.recipe.seed_of(settings)
     path = f"stages.{settings.name}"
     examples = found.attempt(path, lambda: open_sources(settings.data, seed))
@@ -198,9 +222,12 @@ def _look_at_rows(stage: StageFindings, settings: ColdStart | Fusion, rows: RowS
 
 
 def _look_at_needs(
-    found: Findings, stage: StageFindings, config: PretrainedConfig, memory: ModelMemory
+    found: Findings,
+    stage: StageFindings,
+    settings: TrainedStage,
+    config: PretrainedConfig,
+    memory: ModelMemory,
 ) -> None:
-    settings = stage.stage
     path = f"stages.{settings.name}"
     teacher = None
     if isinstance(settings, Distill):

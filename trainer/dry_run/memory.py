@@ -13,7 +13,7 @@ from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
 from trainer.recipe.model import Model
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.stages import Distill, Fusion, RLStage, SFTStage, TrainedStage
 
 PROBE_TOKENS = 64
 """Tokens that activations are counted for; they grow in proportion."""
@@ -66,7 +66,7 @@ class ModelMemory:
         )
         self._activations = activation_bytes(self.model, model.gradient_checkpointing)
 
-    def of(self, stage: AnyStage, teacher: PretrainedConfig | None = None) -> Memory:
+    def of(self, stage: TrainedStage, teacher: PretrainedConfig | None = None) -> Memory:
         """The memory that a stage needs. teacher: the configuration of a distill stage's teacher."""
         itemsize = getattr(torch, self._settings.dtype).itemsize
         tokens = micro_batch_tokens(stage)
@@ -96,14 +96,14 @@ def _adapter_parameters(model: PreTrainedModel) -> int:
     return sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" in name)
 
 
-def rollouts_of(stage: AnyStage) -> Rollouts | None:
+def rollouts_of(stage: TrainedStage) -> Rollouts | None:
     """How a stage samples replies, if it does."""
     if isinstance(stage, Fusion):
         return stage.rejection.rollouts if stage.rejection else None
     return None if isinstance(stage, SFTStage) else stage.rollouts
 
 
-def micro_batch_tokens(stage: AnyStage) -> int:
+def micro_batch_tokens(stage: TrainedStage) -> int:
     """Padded tokens of one forward pass."""
     if isinstance(stage, SFTStage):
         return max(stage.micro_batch_tokens or stage.batch_tokens, 1)
@@ -123,7 +123,7 @@ def count_parameters(config: PretrainedConfig) -> int:
         return AutoModelForCausalLM.from_config(config).num_parameters()
 
 
-def optimizer_bytes(model: nn.Module, stage: AnyStage) -> int:
+def optimizer_bytes(model: nn.Module, stage: TrainedStage) -> int:
     """Of its state: two moments and a counter for each of AdamW's tensors, one moment for each of Muon's."""
     optimizer = build_optimizer(model, stage.optimizer)
     muon = optimizer.muon.param_groups if isinstance(optimizer, MuonWithAdamW) else []

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
 from trainer.recipe.stages import AnyStage
@@ -53,7 +54,11 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
-            _check_start(stage.name, stage.start, names[:index], names[index:])
+            if isinstance(stage, Average):
+                for place in stage.checkpoints:
+                    _check_place(f"stages.{stage.name}.checkpoints", stage.name, place, names, index)
+                continue
+            _check_place(f"stages.{stage.name}.start", stage.name, stage.start, names, index)
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(
                     f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon "
@@ -85,11 +90,15 @@ class Recipe(Section):
             raise ValueError(f"--only: {unknown} are no stages; the stages are {names}")
         if start is None:
             return self
-        first = next(stage.name for stage in self.stages if not only or stage.name in only)
-        _check_start(first, start, names[: names.index(first)], names[names.index(first) :])
+        first = next(stage for stage in self.stages if not only or stage.name in only)
+        if isinstance(first, Average):
+            raise ValueError(
+                f"--from: {start!r} is wrong because stage {first.name!r} averages the checkpoints it names; "
+                f"give them by --set stages.{first.name}.checkpoints"
+            )
+        _check_place(f"stages.{first.name}.start", first.name, start, names, names.index(first.name))
         stages = [
-            stage.model_copy(update={"start": start}) if stage.name == first else stage
-            for stage in self.stages
+            stage.model_copy(update={"start": start}) if stage is first else stage for stage in self.stages
         ]
         return self.model_copy(update={"stages": stages})
 
@@ -98,16 +107,20 @@ class Recipe(Section):
         return self.seed if stage.seed is None else stage.seed
 
 
-def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:
-    if start is None or start in earlier:
+def _check_place(field: str, name: str, place: str | None, names: Sequence[str], index: int) -> None:
+    """Raise ValueError unless stage `name`, the one at `index`, can take a checkpoint from `place`."""
+    earlier = names[:index]
+    if place is None or place in earlier:
         return
-    field = f"stages.{name}.start: {start!r}"
-    if start == name:
-        raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
-    if start in later:
-        raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")
-    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
-    if "/" not in start and not Path(start).is_dir():
+    if place == name:
+        raise ValueError(f"{field}: {place!r} is the stage itself; name an earlier stage or a folder")
+    if place in names:
         raise ValueError(
-            f"{field} is neither an earlier stage nor a folder; name one of {earlier} or give a path"
+            f"{field}: {place!r} comes after the stage; move it before, or name one of {earlier}"
+        )
+    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
+    if "/" not in place and not Path(place).is_dir():
+        raise ValueError(
+            f"{field}: {place!r} is neither an earlier stage nor a folder; name one of {earlier} or give a "
+            "path"
         )

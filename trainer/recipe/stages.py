@@ -5,36 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
-
-THINKMATH = Source(kind="thinkmath")
-
-
-class Stage(Section):
-    """What all stages have."""
-
-    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    """Names the stage's folder; the kind unless given."""
-    start: str | None = None
-    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
-    seed: int | None = None
-    """None is the recipe's."""
-    data: list[Source] = Field(default=[THINKMATH], min_length=1)
-    optimizer: Optimizer
-    checkpoint_every: int = Field(default=50, gt=0)
-    """Optimizer steps."""
-    evaluate_every: int = Field(default=0, ge=0)
-    """Optimizer steps between measurements on held-out problems; 0 is never."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_by_kind(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.get("name") and isinstance(value.get("kind"), str):
-            return {**value, "name": value["kind"]}
-        return value
+from trainer.recipe.stage import Stage
 
 
 class SFTStage(Stage):
@@ -174,4 +150,5 @@ class Distill(Stage):
         return self
 
 
-AnyStage = Annotated[ColdStart | ReasoningRL | Fusion | GeneralRL | Distill, Field(discriminator="kind")]
+TrainedStage = ColdStart | ReasoningRL | Fusion | GeneralRL | Distill
+AnyStage = Annotated[TrainedStage | Average, Field(discriminator="kind")]
