@@ -24,6 +24,7 @@ RUNNERS = {
     "fusion": "trainer.sft",
     "general_rl": "trainer.rl",
     "distill": "trainer.distill",
+    "dpo": "trainer.preference",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
+from trainer.recipe.preference import Pairs, PreferenceObjective
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
 
@@ -174,4 +175,38 @@ class Distill(Stage):
         return self
 
 
-AnyStage = Annotated[ColdStart | ReasoningRL | Fusion | GeneralRL | Distill, Field(discriminator="kind")]
+class DPO(Stage):
+    """Learning from pairs of replies, of which one is better (DPO, arXiv 2305.18290, and its kin)."""
+
+    kind: Literal["dpo"] = "dpo"
+    pairs: Pairs
+    objective: PreferenceObjective = PreferenceObjective()
+    steps: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    """Give either."""
+    batch_pairs: int = Field(gt=0)
+    """Of an optimizer step over all processes."""
+    micro_batch_tokens: int = Field(default=16384, gt=0)
+    """Most padded tokens of one forward pass on one process; a longer pair stands alone."""
+    max_length: int = Field(default=4096, gt=0)
+    """Pairs with a longer reply, prompt included, are left out, and counted."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DPO":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if self.pairs.path is not None and self.data != [THINKMATH]:
+            raise ValueError(
+                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
+            )
+        if bool(self.evaluate_every) != bool(self.pairs.held_out):
+            raise ValueError(
+                f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
+                "nothing; give both, or neither"
+            )
+        return self
+
+
+AnyStage = Annotated[
+    ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO, Field(discriminator="kind")
+]
