@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from trainer.preference.pairs import Pair
-from trainer.recipe.stages import DPO
+from trainer.recipe.preference import PairStage
 from trainer.rl.seeds import derive_rng
 from trainer.sft.plan import divide
 
@@ -26,7 +26,7 @@ class PairShare:
 class PairPlan:
     """The steps of a stage; each pass over the pairs takes them in another order. steps: how many."""
 
-    def __init__(self, pairs: Sequence[Pair], stage: DPO, seed: int, processes: int = 1) -> None:
+    def __init__(self, pairs: Sequence[Pair], stage: PairStage, seed: int, processes: int = 1) -> None:
         self._pairs, self._stage, self._seed, self._processes = pairs, stage, seed, processes
         self.steps = stage.steps or math.ceil(len(pairs) * (stage.epochs or 0) / stage.batch_pairs)
         self._order = lru_cache(maxsize=2)(self._make_order)

@@ -11,7 +11,7 @@ from trainer.preference.given import read_pairs
 from trainer.preference.pairs import Pair, choose_pairs, pair_weights
 from trainer.preference.sample import read_judged
 from trainer.progress.records import read_records
-from trainer.recipe.stages import DPO
+from trainer.recipe.preference import PairStage
 from trainer.rl.seeds import derive_rng
 from trainer.rows.row import Row
 
@@ -30,7 +30,7 @@ class PairSet:
         return self.training + self.held_out
 
 
-def given_pairs(stage: DPO, form: ThinkingFormat) -> PairSet:
+def given_pairs(stage: PairStage, form: ThinkingFormat) -> PairSet:
     """The pairs of `pairs.path`.
 
     Raises ValueError for what is wrong with the file, and if nothing is left to train on or to measure.
@@ -41,7 +41,7 @@ def given_pairs(stage: DPO, form: ThinkingFormat) -> PairSet:
     return _checked(stage, _split(stage, named, set(first)))
 
 
-def sampled_pairs(stage: DPO, seed: int, path: Path) -> PairSet:
+def sampled_pairs(stage: PairStage, seed: int, path: Path) -> PairSet:
     """The pairs of the replies in `path`, a file of `sample_replies`.
 
     Problems of the held-out ones are not trained on, wherever they come again.
@@ -94,7 +94,7 @@ def write_pairs(path: Path, pairs: PairSet, form: ThinkingFormat) -> None:
     partial.replace(path)
 
 
-def _split(stage: DPO, named: Sequence[tuple[str, Pair]], held_out: set[str]) -> PairSet:
+def _split(stage: PairStage, named: Sequence[tuple[str, Pair]], held_out: set[str]) -> PairSet:
     pairs = PairSet()
     for name, pair in named:
         if pair.length > stage.max_length:
@@ -104,7 +104,7 @@ def _split(stage: DPO, named: Sequence[tuple[str, Pair]], held_out: set[str]) ->
     return pairs
 
 
-def _checked(stage: DPO, pairs: PairSet) -> PairSet:
+def _checked(stage: PairStage, pairs: PairSet) -> PairSet:
     reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items()) or "there are none"
     if not pairs.training:
         raise ValueError(

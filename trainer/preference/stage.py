@@ -23,6 +23,7 @@ from trainer.preference.trainer import PairTrainer
 from trainer.processes import join_processes
 from trainer.progress import Progress
 from trainer.progress.records import read_records
+from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import DPO
 from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend
@@ -42,10 +43,25 @@ def run_stage(context: StageContext) -> None:
     join_processes()
     stage = context.stage
     assert isinstance(stage, DPO)
+    pairs = stage_pairs(context, stage)
+    if stage.pairs.path is not None or not stage.evaluate_every:
+        train(context, stage, pairs, None)
+        return
+    form = load_format(load_tokenizer(context.start), context.start)
+    prompts = prompt_stream(stage, context.seed, form)
+    with opened_backend(context, stage) as backend:
+        records = read_records(context.folder / REPLIES)[: stage.pairs.held_out]
+        train(context, stage, pairs, HeldOutReplies(context, stage.pairs, prompts, records, backend))
+
+
+def stage_pairs(context: StageContext, stage: PairStage) -> PairSet:
+    """The stage's pairs: given, or of replies that are sampled and judged first. Every process calls this.
+
+    Raises ValueError if there are none, or what is given as such is wrong.
+    """
     form = load_format(load_tokenizer(context.start), context.start)
     if stage.pairs.path is not None:
-        train(context, stage, given_pairs(stage, form), None)
-        return
+        return given_pairs(stage, form)
     path = context.folder / REPLIES
     prompts = prompt_stream(stage, context.seed, form)
     wanted = problems_asked(stage, prompts)
@@ -55,16 +71,11 @@ def run_stage(context: StageContext) -> None:
     pairs = sampled_pairs(stage, context.seed, path)
     if PartialState().is_main_process:
         write_pairs(context.folder / PAIRS, pairs, form)
-    if not stage.evaluate_every:
-        train(context, stage, pairs, None)
-        return
-    with opened_backend(context, stage) as backend:
-        records = read_records(path)[: stage.pairs.held_out]
-        train(context, stage, pairs, HeldOutReplies(context, stage.pairs, prompts, records, backend))
+    return pairs
 
 
 @contextmanager
-def opened_backend(context: StageContext, stage: DPO) -> Iterator[RolloutBackend]:
+def opened_backend(context: StageContext, stage: PairStage) -> Iterator[RolloutBackend]:
     """The stage's rollout backend with the weights it begins with."""
     assert stage.pairs.rollouts is not None
     backend = open_backend(stage.pairs.rollouts, context.start, context.seed)
@@ -74,12 +85,12 @@ def opened_backend(context: StageContext, stage: DPO) -> Iterator[RolloutBackend
         backend.close()
 
 
-def prompt_stream(stage: DPO, seed: int, form: ThinkingFormat) -> PromptStream:
+def prompt_stream(stage: PairStage, seed: int, form: ThinkingFormat) -> PromptStream:
     """What is asked for pairs: the held-out problems, then those that are trained on."""
     return PromptStream(open_sources(stage.data, seed), stage.pairs.modes, form, seed, "pairs")
 
 
-def problems_asked(stage: DPO, prompts: PromptStream) -> int:
+def problems_asked(stage: PairStage, prompts: PromptStream) -> int:
     """How many; ValueError if the data has fewer."""
     assert stage.pairs.problems is not None
     wanted, size = stage.pairs.held_out + stage.pairs.problems, prompts.examples.size

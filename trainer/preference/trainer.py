@@ -53,7 +53,7 @@ class PairTrainer(MicroBatchTrainer, DPOTrainer):
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
         )
-        collator = _Collator(pairs, plan, arguments.world_size, tokenizer)
+        collator = PairCollator(pairs, plan, arguments.world_size, tokenizer)
         super().__init__(
             model=model,
             args=arguments,
@@ -139,7 +139,7 @@ def pair_losses(compared: Compared, objective: PreferenceObjective) -> torch.Ten
     return losses
 
 
-class _Collator:
+class PairCollator:
     """Makes one process's share of a step from its number: step times processes, plus the process."""
 
     def __init__(

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from trainer.recipe.rl import Modes, RewardTerm, Rollouts
 from trainer.recipe.section import Section
+from trainer.recipe.stage import THINKMATH, Stage
 
 BETAS = {"sigmoid": 0.1, "sigmoid_norm": 5.0, "ipo": 0.1, "hinge": 0.1, "simpo": 2.0}
 """Each loss's beta unless given: those of its paper."""
@@ -87,4 +88,29 @@ class Pairs(Section):
                 raise ValueError(f"{name}: prefer = 'short' compares lengths, not rewards; leave it out")
         if self.prefer != "short" and self.longer is not None:
             raise ValueError(f"longer: {self.longer} is for prefer = 'short'; prefer is {self.prefer!r}")
+        return self
+
+
+class PairStage(Stage):
+    """A stage that learns from pairs of replies."""
+
+    pairs: Pairs
+    steps: int | None = Field(default=None, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
+    """Give either."""
+    batch_pairs: int = Field(gt=0)
+    """Of an optimizer step over all processes."""
+    micro_batch_tokens: int = Field(default=16384, gt=0)
+    """Most padded tokens of one forward pass on one process; a longer pair stands alone."""
+    max_length: int = Field(default=4096, gt=0)
+    """Pairs with a longer reply, prompt included, are left out, and counted."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PairStage":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if self.pairs.path is not None and self.data != [THINKMATH]:
+            raise ValueError(
+                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
+            )
         return self

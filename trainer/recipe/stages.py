@@ -7,35 +7,11 @@ from pydantic import Field, model_validator
 
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
-from trainer.recipe.preference import Pairs, PreferenceObjective
+from trainer.recipe.preference import PairStage, PreferenceObjective
+from trainer.recipe.reward_model import RewardModelStage
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
-
-THINKMATH = Source(kind="thinkmath")
-
-
-class Stage(Section):
-    """What all stages have."""
-
-    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    """Names the stage's folder; the kind unless given."""
-    start: str | None = None
-    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
-    seed: int | None = None
-    """None is the recipe's."""
-    data: list[Source] = Field(default=[THINKMATH], min_length=1)
-    optimizer: Optimizer
-    checkpoint_every: int = Field(default=50, gt=0)
-    """Optimizer steps."""
-    evaluate_every: int = Field(default=0, ge=0)
-    """Optimizer steps between measurements on held-out problems; 0 is never."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_by_kind(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.get("name") and isinstance(value.get("kind"), str):
-            return {**value, "name": value["kind"]}
-        return value
+from trainer.recipe.stage import Stage
 
 
 class SFTStage(Stage):
@@ -100,6 +76,9 @@ class RLStage(Stage):
     """Padded tokens of one forward pass."""
     objective: Objective = Objective()
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rewards_unverified: bool = False
+    """Allow rewards with which a wrong reply may beat a right one, as with a learned reward alone. Whether
+    answers are right is measured all the same."""
     rollouts: Rollouts
     sampling: ProblemSampling = ProblemSampling()
     budget: Budget = Budget()
@@ -175,30 +154,14 @@ class Distill(Stage):
         return self
 
 
-class DPO(Stage):
+class DPO(PairStage):
     """Learning from pairs of replies, of which one is better (DPO, arXiv 2305.18290, and its kin)."""
 
     kind: Literal["dpo"] = "dpo"
-    pairs: Pairs
     objective: PreferenceObjective = PreferenceObjective()
-    steps: int | None = Field(default=None, gt=0)
-    epochs: float | None = Field(default=None, gt=0)
-    """Give either."""
-    batch_pairs: int = Field(gt=0)
-    """Of an optimizer step over all processes."""
-    micro_batch_tokens: int = Field(default=16384, gt=0)
-    """Most padded tokens of one forward pass on one process; a longer pair stands alone."""
-    max_length: int = Field(default=4096, gt=0)
-    """Pairs with a longer reply, prompt included, are left out, and counted."""
 
     @model_validator(mode="after")
-    def _consistent(self) -> "DPO":
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
-        if self.pairs.path is not None and self.data != [THINKMATH]:
-            raise ValueError(
-                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
-            )
+    def _measures_something(self) -> "DPO":
         if bool(self.evaluate_every) != bool(self.pairs.held_out):
             raise ValueError(
                 f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
@@ -208,5 +171,6 @@ class DPO(Stage):
 
 
 AnyStage = Annotated[
-    ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO, Field(discriminator="kind")
+    ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage,
+    Field(discriminator="kind"),
 ]
