@@ -13,7 +13,7 @@ from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
 from trainer.recipe.model import Model
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.stages import DPO, AnyStage, Distill, Fusion, RLStage, SFTStage
 
 PROBE_TOKENS = 64
 """Tokens that activations are counted for; they grow in proportion."""
@@ -26,7 +26,7 @@ class Memory:
 
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
     and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
-    tokens were trained; SFT makes them in tiles. others: the reference model or the teacher. engine: the
+    tokens were trained; SFT and DPO make them in tiles. others: the reference model or the teacher. engine: the
     weights of the engine in this process.
     """
 
@@ -72,11 +72,16 @@ class ModelMemory:
         tokens = micro_batch_tokens(stage)
         # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
         # distillation makes as many.
-        logits = 0 if isinstance(stage, SFTStage) else tokens * self._config.vocab_size * (2 * itemsize + 12)
+        logits = (
+            0 if isinstance(stage, SFTStage | DPO) else tokens * self._config.vocab_size * (2 * itemsize + 12)
+        )
         others = 0
         if isinstance(stage, Distill) and teacher is not None:
             others = count_parameters(teacher) * itemsize
         elif isinstance(stage, RLStage) and stage.objective.kl.coefficient:
+            others = self.parameters * itemsize
+        elif isinstance(stage, DPO) and stage.pairs.rollouts and stage.evaluate_every:
+            # The reference, to measure the divergence of sampled replies.
             others = self.parameters * itemsize
         rollouts = rollouts_of(stage)
         engine = rollouts if rollouts is not None and rollouts.backend == "engine" else None
@@ -100,6 +105,8 @@ def rollouts_of(stage: AnyStage) -> Rollouts | None:
     """How a stage samples replies, if it does."""
     if isinstance(stage, Fusion):
         return stage.rejection.rollouts if stage.rejection else None
+    if isinstance(stage, DPO):
+        return stage.pairs.rollouts
     return None if isinstance(stage, SFTStage) else stage.rollouts
 
 
@@ -109,6 +116,8 @@ def micro_batch_tokens(stage: AnyStage) -> int:
         return max(stage.micro_batch_tokens or stage.batch_tokens, 1)
     if isinstance(stage, Distill):
         return stage.off_policy.batch_tokens if stage.off_policy else stage.rollouts.max_tokens
+    if isinstance(stage, DPO):
+        return stage.micro_batch_tokens
     return max(stage.micro_batch_tokens, stage.rollouts.max_tokens)
 
 
