@@ -26,8 +26,8 @@ class Memory:
 
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
     and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
-    tokens were trained; SFT and DPO make them in tiles. others: the reference model or the teacher. engine: the
-    weights of the engine in this process.
+    tokens were trained; SFT and DPO make them in tiles. others: the reference model or the teacher. engine:
+    the weights of the engine in this process.
     """
 
     weights: int
@@ -72,9 +72,8 @@ class ModelMemory:
         tokens = micro_batch_tokens(stage)
         # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
         # distillation makes as many.
-        logits = (
-            0 if isinstance(stage, SFTStage | DPO) else tokens * self._config.vocab_size * (2 * itemsize + 12)
-        )
+        tiled = isinstance(stage, SFTStage | DPO)
+        logits = 0 if tiled else tokens * self._config.vocab_size * (2 * itemsize + 12)
         others = 0
         if isinstance(stage, Distill) and teacher is not None:
             others = count_parameters(teacher) * itemsize
