@@ -36,8 +36,8 @@ class StageFindings:
 
     status: `to run`, `begun` or `finished` in the run's folder. size: examples in its data, None if endless.
     prompt_tokens: of a prompt, mean over the first examples. steps: optimizer steps, at most where pairs are
-    sampled. tokens: trained by SFT and on given pairs; sampled at most by others. kv_tokens: what the engine's
-    cache holds.
+    sampled. tokens: trained by SFT and on given pairs; sampled at most by others. kv_tokens: what the
+    engine's cache holds.
     """
 
     stage: AnyStage
@@ -239,10 +239,8 @@ def _look_at_needs(
         teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
     stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
     context = config.max_position_embeddings
-    bounded = isinstance(settings, SFTStage) or (
-        isinstance(settings, DPO) and settings.pairs.path is not None
-    )
-    if bounded and settings.max_length > context:
+    measured = isinstance(settings, SFTStage) or (isinstance(settings, DPO) and rollouts_of(settings) is None)
+    if isinstance(settings, SFTStage | DPO) and measured and settings.max_length > context:
         found.mistakes.append(
             f"{path}.max_length: {settings.max_length} is more than the model's context of {context} tokens; "
             "give less"
