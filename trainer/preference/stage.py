@@ -11,14 +11,21 @@ from contextlib import contextmanager
 from accelerate import PartialState
 from trl import DPOConfig
 
-from serve.formats import ThinkingFormat, load_format
+from serve.formats import load_format
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.context import StageContext
-from trainer.distill.prompts import PromptStream
 from trainer.preference.held_out import HeldOut, HeldOutPairs, HeldOutReplies
 from trainer.preference.plan import PairPlan
 from trainer.preference.sample import sample_replies
-from trainer.preference.source import PairSet, given_pairs, sampled_pairs, write_pairs
+from trainer.preference.source import (
+    PairSet,
+    check_pairs,
+    given_pairs,
+    problems_asked,
+    prompt_stream,
+    sampled_pairs,
+    write_pairs,
+)
 from trainer.preference.trainer import PairTrainer
 from trainer.processes import join_processes
 from trainer.progress import Progress
@@ -29,7 +36,6 @@ from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
 from trainer.sft.state import drop_halves, newest_whole, steps_done
-from trainer.sources import open_sources
 
 REPLIES, PAIRS, REFERENCE = "replies.jsonl", "pairs.jsonl", "reference"
 
@@ -64,11 +70,11 @@ def stage_pairs(context: StageContext, stage: PairStage) -> PairSet:
         return given_pairs(stage, form)
     path = context.folder / REPLIES
     prompts = prompt_stream(stage, context.seed, form)
-    wanted = problems_asked(stage, prompts)
+    wanted = problems_asked(stage, prompts.examples)
     if len(read_records(path)) < wanted:
         with opened_backend(context, stage) as backend:
             sample_replies(path, prompts, wanted, stage.pairs, backend)
-    pairs = sampled_pairs(stage, context.seed, path)
+    pairs = check_pairs(stage, sampled_pairs(stage, context.seed, path))
     if PartialState().is_main_process:
         write_pairs(context.folder / PAIRS, pairs, form)
     return pairs
@@ -83,23 +89,6 @@ def opened_backend(context: StageContext, stage: PairStage) -> Iterator[RolloutB
         yield backend
     finally:
         backend.close()
-
-
-def prompt_stream(stage: PairStage, seed: int, form: ThinkingFormat) -> PromptStream:
-    """What is asked for pairs: the held-out problems, then those that are trained on."""
-    return PromptStream(open_sources(stage.data, seed), stage.pairs.modes, form, seed, "pairs")
-
-
-def problems_asked(stage: PairStage, prompts: PromptStream) -> int:
-    """How many; ValueError if the data has fewer."""
-    assert stage.pairs.problems is not None
-    wanted, size = stage.pairs.held_out + stage.pairs.problems, prompts.examples.size
-    if size is not None and wanted > size:
-        raise ValueError(
-            f"{stage.name}.pairs.problems: {stage.pairs.problems} and {stage.pairs.held_out} held out are "
-            f"more than the data's {size}; give less"
-        )
-    return wanted
 
 
 def train(context: StageContext, stage: DPO, pairs: PairSet, replies: HeldOutReplies | None) -> None:
