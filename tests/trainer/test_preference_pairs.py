@@ -168,7 +168,9 @@ def test_given_replies_are_rendered_as_they_are_served(form: ThinkingFormat, tmp
         for row in (pair.chosen, pair.rejected):
             assert check_row(row, number, writer) == []
             texts.append(
-                form.tokenizer.decode([token for token, weight in zip(row.ids, row.weights, strict=True) if weight])
+                form.tokenizer.decode(
+                    [token for token, weight in zip(row.ids, row.weights, strict=True) if weight]
+                )
             )
     end = "<|im_end|>"
     assert texts == [

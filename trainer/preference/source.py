@@ -67,7 +67,7 @@ def sampled_pairs(stage: DPO, seed: int, path: Path) -> PairSet:
     """
     settings = stage.pairs
     records = read_records(path)
-    asked = [record["problem"] for record in records[: settings.held_out]]
+    asked = {record["problem"] for record in records[: settings.held_out]}
     rows, gaps, left_out = [], [], Counter[str]()
     for number, record in enumerate(records):
         name = record["problem"]
@@ -89,7 +89,7 @@ def sampled_pairs(stage: DPO, seed: int, path: Path) -> PairSet:
             rows, pair_weights(gaps, settings.weights_by_gap), strict=True
         )
     ]
-    pairs = _split(stage, named, set(asked))
+    pairs = _split(stage, named, asked)
     pairs.left_out += left_out
     return pairs
 

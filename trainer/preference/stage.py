@@ -6,7 +6,7 @@ reference's log-probabilities) and, until it ends, `state/`.
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from accelerate import PartialState
 from trl import DPOConfig
@@ -55,18 +55,23 @@ def run_stage(context: StageContext) -> None:
     path = context.folder / REPLIES
     prompts = prompt_stream(stage, context.seed, form)
     wanted = problems_asked(stage, prompts.examples)
-    if len(read_records(path)) < wanted:
-        with opened_backend(context, stage) as backend:
-            sample_replies(path, prompts, wanted, stage.pairs, backend)
-    pairs = check_pairs(stage, sampled_pairs(stage, context.seed, path))
-    if PartialState().is_main_process:
-        write_pairs(context.folder / PAIRS, pairs, form)
-    if not stage.evaluate_every:
-        train(context, stage, pairs, None)
-        return
-    with opened_backend(context, stage) as backend:
-        records = read_records(path)[: stage.pairs.held_out]
-        train(context, stage, pairs, HeldOutReplies(context, stage.pairs, prompts, records, backend))
+    missing = len(read_records(path)) < wanted
+    replies = None
+    with ExitStack() as opened:
+        if missing or stage.evaluate_every:
+            backend = opened.enter_context(opened_backend(context, stage))
+            if missing:
+                sample_replies(path, prompts, wanted, stage.pairs, backend)
+        pairs = check_pairs(stage, sampled_pairs(stage, context.seed, path))
+        if PartialState().is_main_process:
+            write_pairs(context.folder / PAIRS, pairs, form)
+        if stage.evaluate_every:
+            records = read_records(path)[: stage.pairs.held_out]
+            replies = HeldOutReplies(context, stage.pairs, prompts, records, backend)
+        else:
+            # Its memory is better used by training.
+            opened.close()
+        train(context, stage, pairs, replies)
 
 
 @contextmanager
@@ -125,8 +130,8 @@ def train(context: StageContext, stage: DPO, pairs: PairSet, replies: HeldOutRep
         if stage.evaluate_every:
             measured = HeldOutPairs(stage, pairs.held_out, trainer.held_out_reference)
             held_out = HeldOut(measured, replies)
-        if resumed is None:
-            progress.log(0, starting_metrics(context, held_out, trainer))
+        if resumed is None and (start := starting_metrics(context, held_out, trainer)):
+            progress.log(0, start)
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     leave_checkpoint(trainer, tokenizer, context)
 
@@ -138,4 +143,8 @@ def starting_metrics(
     records = read_records(context.folder / REPLIES)
     sampled = sum(reply["inserted"].count(0) for record in records for reply in record["replies"])
     metrics = {"rollout/tokens": float(sampled)} if records else {}
-    return metrics | (held_out.measure(trainer.model_wrapped, 0) if held_out is not None else {})
+    if held_out is None:
+        return metrics
+    # As the reference was measured, and as the model will be once it is wrapped.
+    with trainer.accelerator.autocast():
+        return metrics | held_out.measure(trainer.model_wrapped, 0)
