@@ -221,7 +221,8 @@ def _look_at_pairs(stage: StageFindings, settings: DPO, form: ThinkingFormat) ->
 
 def _look_at_sampling(stage: StageFindings, settings: DPO, examples: ExampleStream) -> None:
     pairs = settings.pairs
-    assert pairs.problems is not None and pairs.rollouts is not None
+    assert pairs.problems is not None
+    assert pairs.rollouts is not None
     asked = problems_asked(settings, examples)
     # As many steps as with every problem giving all its pairs.
     stage.steps = pair_steps(settings, pairs.problems * pairs.per_problem)

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serve.formats import ThinkingFormat
 from trainer.distill.prompts import PromptStream
@@ -137,7 +138,7 @@ def check_pairs(stage: DPO, pairs: PairSet) -> PairSet:
     return pairs
 
 
-def _row(record: dict, reply: dict) -> Row:  # type: ignore[type-arg]
+def _row(record: dict[str, Any], reply: dict[str, Any]) -> Row:
     prompt = record["prompt_ids"]
     weights = [0.0] * len(prompt) + [1.0 - inserted for inserted in reply["inserted"]]
     kind = "think" if record["thinks"] else "no_think"
