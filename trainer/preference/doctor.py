@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from serve.formats import ThinkingFormat
+from trainer.preference.gather import REPLIES
 from trainer.preference.pairs import Pair
 from trainer.preference.sample import sample_replies
 from trainer.preference.source import PairSet, given_pairs, prompt_stream, sampled_pairs
-from trainer.preference.stage import REPLIES
 from trainer.recipe.preference import PairStage
 from trainer.rollouts.transformers_backend import TransformersBackend
 from trainer.rows.doctor import Finding, check_left_out, check_row

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serve.formats import ThinkingFormat
 from trainer.distill.prompts import PromptStream
@@ -67,7 +68,7 @@ def sampled_pairs(stage: PairStage, seed: int, path: Path) -> PairSet:
     """
     settings = stage.pairs
     records = read_records(path)
-    asked = [record["problem"] for record in records[: settings.held_out]]
+    asked = {record["problem"] for record in records[: settings.held_out]}
     rows, gaps, left_out = [], [], Counter[str]()
     for number, record in enumerate(records):
         name = record["problem"]
@@ -89,7 +90,7 @@ def sampled_pairs(stage: PairStage, seed: int, path: Path) -> PairSet:
             rows, pair_weights(gaps, settings.weights_by_gap), strict=True
         )
     ]
-    pairs = _split(stage, named, set(asked))
+    pairs = _split(stage, named, asked)
     pairs.left_out += left_out
     return pairs
 
@@ -137,7 +138,7 @@ def check_pairs(stage: PairStage, pairs: PairSet) -> PairSet:
     return pairs
 
 
-def _row(record: dict, reply: dict) -> Row:  # type: ignore[type-arg]
+def _row(record: dict[str, Any], reply: dict[str, Any]) -> Row:
     prompt = record["prompt_ids"]
     weights = [0.0] * len(prompt) + [1.0 - inserted for inserted in reply["inserted"]]
     kind = "think" if record["thinks"] else "no_think"
