@@ -25,6 +25,8 @@ RUNNERS = {
     "general_rl": "trainer.rl",
     "distill": "trainer.distill",
     "average": "trainer.average",
+    "dpo": "trainer.preference",
+    "reward_model": "trainer.reward_model.stage",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"

@@ -1,5 +1,7 @@
 """What every stage of a recipe has."""
 
+from typing import ClassVar
+
 from pydantic import Field, model_validator
 
 from trainer.recipe.data import Source
@@ -11,6 +13,9 @@ THINKMATH = Source(kind="thinkmath")
 
 class NamedStage(Section):
     """What all stages have, also those that train nothing."""
+
+    leaves_policy: ClassVar[bool] = True
+    """Whether the checkpoint is a model that replies, so that others may begin with it."""
 
     name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
     """Names the stage's folder; the kind unless given."""
@@ -27,7 +32,8 @@ class Stage(NamedStage):
     """What all stages that train have."""
 
     start: str | None = None
-    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
+    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the nearest
+    stage before that leaves a policy."""
     seed: int | None = None
     """None is the recipe's."""
     data: list[Source] = Field(default=[THINKMATH], min_length=1)

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 from trainer.recipe.average import Average
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
+from trainer.recipe.preference import PairStage, PreferenceObjective
+from trainer.recipe.reward_model import RewardModelStage
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
 from trainer.recipe.stage import Stage
@@ -75,6 +77,9 @@ class RLStage(Stage):
     """Padded tokens of one forward pass."""
     objective: Objective = Objective()
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rewards_unverified: bool = False
+    """Allow rewards with which a wrong reply may beat a right one, as with a learned reward alone. Whether
+    answers are right is measured all the same."""
     rollouts: Rollouts
     sampling: ProblemSampling = ProblemSampling()
     budget: Budget = Budget()
@@ -150,5 +155,21 @@ class Distill(Stage):
         return self
 
 
-TrainedStage = ColdStart | ReasoningRL | Fusion | GeneralRL | Distill
+class DPO(PairStage):
+    """Learning from pairs of replies, of which one is better (DPO, arXiv 2305.18290, and its kin)."""
+
+    kind: Literal["dpo"] = "dpo"
+    objective: PreferenceObjective = PreferenceObjective()
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> "DPO":
+        if bool(self.evaluate_every) != bool(self.pairs.held_out):
+            raise ValueError(
+                f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
+                "nothing; give both, or neither"
+            )
+        return self
+
+
+TrainedStage = ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage
 AnyStage = Annotated[TrainedStage | Average, Field(discriminator="kind")]
