@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from trainer.checkpoints import load_tokenizer
+from trainer.checkpoints import check_one_tokenizer
 
 INCIDENTAL = ("_name_or_path", "dtype", "transformers_version", "use_cache")
 """Members of a configuration that do not change what its weights mean."""
@@ -38,7 +38,7 @@ def check_alike(folders: Sequence[Path], field: str) -> None:
         ValueError: names `field`, the checkpoint that differs from the first one, and in what.
     """
     first, *others = folders
-    config, vocabulary = _config(first), load_tokenizer(first).get_vocab()
+    config = _config(first)
     for other in others:
         theirs = _config(other)
         members = sorted(
@@ -50,12 +50,7 @@ def check_alike(folders: Sequence[Path], field: str) -> None:
                 f"{field}: {str(other)!r} is wrong because its {name} is {theirs.get(name)!r} and that of "
                 f"{str(first)!r} {config.get(name)!r}; give checkpoints of one shape"
             )
-        tokens = load_tokenizer(other).get_vocab()
-        if tokens != vocabulary:
-            raise ValueError(
-                f"{field}: {str(other)!r} is wrong because its tokenizer is not that of {str(first)!r}; give "
-                "checkpoints of one tokenizer"
-            )
+        check_one_tokenizer(first, other, field)
 
 
 def _config(folder: Path) -> dict[str, object]:

@@ -155,6 +155,9 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
         look_at_average(found, stage, only)
     elif start is not None:
         look_at_place(found, start, f"stages.{stage.name}.start", only)
+    if isinstance(stage, Fusion) and stage.rejection is not None and stage.rejection.sampled_from is not None:
+        place = stage.rejection.sampled_from
+        look_at_place(found, place, f"stages.{stage.name}.rejection.sampled_from", only)
     return StageFindings(stage, start or "the model", status)
 
 

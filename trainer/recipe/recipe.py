@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from trainer.recipe.average import Average
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
-from trainer.recipe.stages import AnyStage, RLStage
+from trainer.recipe.stages import AnyStage, Fusion, RLStage
 
 
 class Logging(Section):
@@ -61,8 +61,12 @@ class Recipe(Section):
                     _check_place(field, stage.name, place, names, index)
                     _check_policy(field, place, earlier)
                 continue
-            _check_place(f"stages.{stage.name}.start", stage.name, stage.start, names, index)
-            _check_policy(f"stages.{stage.name}.start", stage.start, earlier)
+            places = {f"stages.{stage.name}.start": stage.start}
+            if isinstance(stage, Fusion) and stage.rejection is not None:
+                places[f"stages.{stage.name}.rejection.sampled_from"] = stage.rejection.sampled_from
+            for field, taken in places.items():
+                _check_place(field, stage.name, taken, names, index)
+                _check_policy(field, taken, earlier)
             _check_reward_models(stage, earlier)
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(

@@ -48,6 +48,9 @@ class ColdStart(SFTStage):
 class Rejection(Section):
     """Thinking sampled from the model itself, of which right replies are kept (Qwen3 report, section 4.3)."""
 
+    sampled_from: str | None = None
+    """An earlier stage, or a checkpoint's path, with the same tokenizer; None is what the stage begins with.
+    DeepSeek-R1 samples its RL checkpoint and trains its base model (section 2.3.3)."""
     problems: int = Field(default=2000, gt=0)
     samples: int = Field(default=4, gt=0)
     """Tries at each problem."""
