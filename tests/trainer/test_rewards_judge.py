@@ -93,8 +93,8 @@ def test_failures_that_may_pass_are_tried_again() -> None:
 @pytest.mark.parametrize(
     ("answer", "retries", "message"),
     [
-        (fails(401), 5, "gave no judgement after 5 retries: HTTP 401: sorry"),
-        (fails(500), 0, "gave no judgement after 0 retries: HTTP 500: sorry"),
+        (fails(401), 5, "gave no judgement: HTTP 401: sorry"),
+        (fails(500), 0, "gave no judgement: HTTP 500: sorry"),
     ],
 )
 def test_a_judge_that_cannot_be_asked_ends_the_stage(answer: Answer, retries: int, message: str) -> None:

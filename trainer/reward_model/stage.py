@@ -46,6 +46,8 @@ def run_stage(context: StageContext) -> None:
         per_device_train_batch_size=1,
         train_sampling_strategy="sequential",
         max_length=None,
+        # The recipe's, where adapters have some.
+        disable_dropout=False,
         dataloader_num_workers=0 if processes.device.type == "cpu" else 1,
     )
     drop_halves(state)
