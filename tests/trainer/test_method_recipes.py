@@ -1,4 +1,4 @@
-"""Recipes of published methods: the dry run passes them, and R1's SFT trains another model than it samples."""
+"""Recipes of published methods: the dry run passes them; R1's SFT trains another model than it samples."""
 
 import json
 from pathlib import Path

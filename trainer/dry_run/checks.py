@@ -136,6 +136,10 @@ def _look_at_model(found: Findings) -> None:
         found.memory = found.attempt("model", lambda: ModelMemory(config, model))
 
 
+def _attempt_config(found: Findings, field: str, path: Path) -> PretrainedConfig | None:
+    return found.attempt(field, lambda: read_config(path))
+
+
 def _format(recipe: Recipe) -> ThinkingFormat:
     path = recipe.model.path
     assert path is not None
@@ -238,11 +242,12 @@ def _look_at_needs(
     memory: ModelMemory,
 ) -> None:
     path = f"stages.{settings.name}"
-    teacher = None
+    other = None
     if isinstance(settings, Distill):
-        place = settings.teacher
-        teacher = found.attempt(f"{path}.teacher", lambda: read_config(place))
-    stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
+        other = _attempt_config(found, f"{path}.teacher", settings.teacher)
+    elif isinstance(settings, RLStage) and settings.critic and settings.critic.path:
+        other = _attempt_config(found, f"{path}.critic.path", settings.critic.path)
+    stage.memory = found.attempt(path, lambda: memory.of(settings, other))
     context = config.max_position_embeddings
     measured = isinstance(settings, SFTStage) or (
         isinstance(settings, PairStage) and rollouts_of(settings) is None

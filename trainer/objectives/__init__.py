@@ -2,6 +2,8 @@
 
     advantages      a group's rewards relative to one another; groups without a signal
     masks           which tokens train
+    gae             a token's advantage by a critic: rewards of tokens, GAE, whitening
+    value           what trains a critic
     ratio           importance ratios of the policy, and the correction for an engine that is not the trainer
     clipping        the clipped surrogate
     squared         Kimi k1.5's squared loss, in its place

@@ -108,12 +108,12 @@ class Recipe(Section):
                 f"--from: {start!r} is wrong because stage {first.name!r} averages the checkpoints it names; "
                 f"give them by --set stages.{first.name}.checkpoints"
             )
-        _check_place(f"stages.{first.name}.start", first.name, start, names, names.index(first.name))
+        field, index = f"stages.{first.name}.start", names.index(first.name)
+        _check_place(field, first.name, start, names, index)
+        _check_policy(field, start, self.stages[:index])
         stages = [
             stage.model_copy(update={"start": start}) if stage is first else stage for stage in self.stages
         ]
-        place = names.index(first)
-        _check_policy(stages[place], stages[:place])
         return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:
