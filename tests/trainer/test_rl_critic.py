@@ -195,6 +195,10 @@ def test_a_critic_begins_with_values_of_0_or_a_reward_model(tmp_path: Path) -> N
         ({"critic": None}, "group_size: 1 is wrong .* give 2 or more, or a critic"),
         ({"objective": {"advantage_std": True}}, "objective.advantage_std: true is wrong"),
         ({"objective": {"ratio": "sequence"}}, "objective.ratio: 'sequence' is wrong"),
+        (
+            {"objective": {"loss": "squared", "tau": 0.1}},
+            "objective.loss: 'squared' is wrong",
+        ),
         ({"rollouts": rl_runs.STAGE["rollouts"] | {"refill": 2}}, "rollouts.refill: 2 is wrong"),
         ({"critic": {"kl_in_reward": True}}, "critic.kl_in_reward: true .* coefficient is 0"),
         (

@@ -41,7 +41,7 @@ def gradient(its: list[Row], settings: Objective, tokens: int, ranks: int) -> di
     return {name: weights.grad for name, weights in model.named_parameters() if weights.grad is not None}
 
 
-@pytest.mark.parametrize("normalisation", ["sequence", "token", "constant"])
+@pytest.mark.parametrize("normalisation", ["sequence", "token", "constant", "rollout"])
 @pytest.mark.parametrize("mask_truncated", [False, True])
 def test_micro_batches_and_processes_do_not_change_the_gradient(
     normalisation: str, mask_truncated: bool

@@ -75,6 +75,11 @@ def check_advantages(
                 "group's mean; give 2 or more, or a critic"
             )
         return
+    if objective.loss == "squared":
+        raise ValueError(
+            "objective.loss: 'squared' is wrong because it is of whole replies and a critic's advantages are "
+            "each token's own; leave out critic, or give 'clipped'"
+        )
     if critic.warmup_steps >= steps:
         raise ValueError(
             f"critic.warmup_steps: {critic.warmup_steps} is wrong because the stage has {steps} steps, in "

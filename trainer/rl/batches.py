@@ -120,6 +120,9 @@ def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
 
 def _has_gradient(row: Row, objective: Objective, critic: bool) -> bool:
     regularised = objective.kl.coefficient > 0 or objective.entropy_bonus != 0
+    if objective.loss == "squared":
+        # Without a reward of its own, a rollout is still drawn to the policy that the step began with.
+        regularised |= objective.updates > 1
     return _trained(row, objective) > 0 and (critic or regularised or row.advantage != 0)
 
 

@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.objectives import PolicyStats, policy_loss
+from trainer.optimizers import reset_optimizer
 from trainer.recipe.model import Optimizer
 from trainer.recipe.rl import Objective
 from trainer.rl.batches import MicroBatch, Minibatch
@@ -49,6 +50,8 @@ class PolicyUpdate:
         """
         self._model.train()
         self._policy_trains = policy_trains
+        if self._objective.reset_optimizer:
+            reset_optimizer(self._optimizer)
         measured = self._score_before(minibatches)
         losses, norms, stats = [], [], []
         for minibatch in list(minibatches) * self._objective.epochs:
