@@ -210,6 +210,11 @@ def test_a_critic_begins_with_values_of_0_or_a_reward_model(tmp_path: Path) -> N
         ({"critic": {"optimizer": {"adamw_lr": 1.0, "muon_lr": 1.0}}}, "optimizer.muon_lr: 1.0 is wrong"),
         ({"critic": {"network": "model", "coefficient": 0.5}}, "coefficient: 0.5 is wrong"),
         ({"rewards": [{"name": "correctness"}, {"name": "length"}]}, "rewards.length: is wrong"),
+        (
+            {"rewards": [{"name": "judge", "options": {"form": "compare"}}]},
+            "rewards.judge: is wrong because it compares",
+        ),
+        ({"objective": {"loss": "squared", "tau": 0.1}}, "objective.loss: 'squared' is wrong"),
         ({"collapse": {"zero_variance": 0.9}}, "collapse.zero_variance: 0.9 is wrong"),
     ],
 )
