@@ -214,7 +214,6 @@ def test_a_critic_begins_with_values_of_0_or_a_reward_model(tmp_path: Path) -> N
             {"rewards": [{"name": "judge", "options": {"form": "compare"}}]},
             "rewards.judge: is wrong because it compares",
         ),
-        ({"objective": {"loss": "squared", "tau": 0.1}}, "objective.loss: 'squared' is wrong"),
         ({"collapse": {"zero_variance": 0.9}}, "collapse.zero_variance: 0.9 is wrong"),
     ],
 )
