@@ -13,16 +13,20 @@ from trainer.recipe.model import Lora
 
 PREFIX, BASE, DOWN, UP = "base_model.model.", ".base_layer.", ".lora_A.default.", ".lora_B.default."
 """What peft adds to all names, to that of an adapted layer's weight, and to those of its adapter's two."""
+ORIGINAL, TRAINED = ".original_module.", ".modules_to_save.default."
+"""What peft adds to a layer that is trained whole: to its first weights, and to those it has now."""
 
 
-def add_lora(model: PreTrainedModel, lora: Lora) -> PeftModel:
+def add_lora(model: PreTrainedModel, lora: Lora, task: str = "CAUSAL_LM") -> PeftModel:
     """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call.
+
+    task: as peft names it; for SEQ_CLS the head is trained whole.
 
     Raises ValueError for a target that is not a linear layer with a weight of its own, which could not be
     merged.
     """
     settings = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -72,14 +76,14 @@ def merged_weights(
         return
     adapter = model.peft_config["default"]
     for name, tensor in named.items():
-        if ".lora_" in name:
+        if ".lora_" in name or ORIGINAL in name:
             continue
         weight = _whole(tensor)
         if BASE in name and (down := named.get(name.replace(BASE, DOWN))) is not None:
             up = named[name.replace(BASE, UP)]
             change = _whole(up).float() @ _whole(down).float() * (adapter.lora_alpha / adapter.r)
             weight = (weight.float() + change).to(weight.dtype)
-        yield name.removeprefix(PREFIX).replace(BASE, "."), weight
+        yield name.removeprefix(PREFIX).replace(BASE, ".").replace(TRAINED, "."), weight
 
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:
