@@ -107,7 +107,7 @@ def test_stages_are_averaged_in_the_run_they_are_of(three: list[Path], tmp_path:
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        ("rope_theta", "rope_parameters is .* 'rope_theta': 500.0"),
+        ("rope_theta", "rope_parameters is .*'rope_theta': 500.0"),
         ("hidden_size", "hidden_size is 48 and that of .* 32; give checkpoints of one shape"),
     ],
 )

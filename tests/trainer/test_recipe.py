@@ -111,7 +111,7 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
         ("model.lora={rank=8}", "model.lora.alpha: is missing; give float"),
         (
             "stages.budgets.kind=polish",
-            "stages.budgets.kind: 'polish' is no kind of stage; give one of cold_",
+            "stages.budgets.kind: 'polish' is no kind of stage; give one of average, cold_",
         ),
         ("stages.budgets.name=cold_start", "stages.name: ['cold_start'] more than once"),
         ("stages.budgets.name=Budgets", "stages.Budgets.name: 'Budgets' is wrong; String should match"),
