@@ -24,7 +24,7 @@ SHAPE = ModelShape(
     num_hidden_layers=1,
     num_attention_heads=2,
     num_key_value_heads=1,
-    head_dim=16,
+    head_dim=32,
     rope_theta=10000.0,
     max_position_embeddings=512,
 )
