@@ -119,11 +119,12 @@ def _check_kl(kl: KL) -> None:
 
 
 def _check_single(rewards: Sequence[RewardTerm], collapse: Collapse | None) -> None:
-    if any(term.name == "length" for term in rewards):
-        raise ValueError(
-            "rewards.length: is wrong because it compares the replies of a group and group_size is 1; give a "
-            "larger group_size, or leave it out"
-        )
+    for term in rewards:
+        if term.name == "length" or (term.name == "judge" and term.options.get("form") == "compare"):
+            raise ValueError(
+                f"rewards.{term.name}: is wrong because it compares the replies of a group and group_size is "
+                "1; give a larger group_size, or leave it out"
+            )
     if collapse is not None and collapse.zero_variance < 1:
         raise ValueError(
             f"collapse.zero_variance: {collapse.zero_variance} is wrong because group_size is 1; leave it out"
