@@ -20,6 +20,7 @@ from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
 from trainer.recipe import Recipe
+from trainer.recipe.average import Average
 from trainer.recipe.stages import AnyStage, Fusion
 
 RUNNERS = {
@@ -247,10 +248,11 @@ def differences(out: Path, recipe: Recipe) -> list[str]:
 
 
 def _resolved(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON's types, each stage with what it begins with and its seed."""
+    """The recipe as JSON's types, each stage that has them with what it begins with and its seed."""
     members = recipe.model_dump(mode="json")
     for resolved, stage in zip(members["stages"], recipe.stages, strict=True):
-        resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
+        if not isinstance(stage, Average):
+            resolved |= {"start": recipe.start_of(stage), "seed": recipe.seed_of(stage)}
     return members
 
 

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from trainer.average.weights import average_weights, check_alike
 from trainer.checkpoints import load_tokenizer, new_checkpoint
 from trainer.cli import main
-from trainer.recipe import load_recipe
+from trainer.recipe import Recipe, load_recipe
 from trainer.recipe.model import ModelShape
 from trainer.rollouts.engine import EngineBackend
 from trainer.rollouts.types import RolloutRequest, Sampling
@@ -24,7 +24,7 @@ SHAPE = ModelShape(
     num_hidden_layers=1,
     num_attention_heads=2,
     num_key_value_heads=1,
-    head_dim=16,
+    head_dim=32,
     rope_theta=10000.0,
     max_position_embeddings=512,
 )
@@ -96,6 +96,8 @@ def test_stages_are_averaged_in_the_run_they_are_of(three: list[Path], tmp_path:
         run_recipe(load_recipe(file), run, ["average"])
     shutil.rmtree(run)
     made = weights_of(run_recipe(load_recipe(file), run))
+    written = Recipe.model_validate_json((run / "recipe.json").read_text("utf-8"))
+    assert written.stages[1] == load_recipe(file).stages[1]
     trained, other = weights_of(run / "cold_start" / "checkpoint"), weights_of(three[1])
     for name, tensor in made.items():
         torch.testing.assert_close(tensor, (trained[name] + other[name]) / 2, atol=1e-7, rtol=1e-6)
@@ -105,7 +107,7 @@ def test_stages_are_averaged_in_the_run_they_are_of(three: list[Path], tmp_path:
 @pytest.mark.parametrize(
     ("member", "message"),
     [
-        ("rope_theta", "rope_parameters is .* 'rope_theta': 500.0"),
+        ("rope_theta", "rope_parameters is .*'rope_theta': 500.0"),
         ("hidden_size", "hidden_size is 48 and that of .* 32; give checkpoints of one shape"),
     ],
 )

@@ -116,7 +116,7 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
         ("model.lora={rank=8}", "model.lora.alpha: is missing; give float"),
         (
             "stages.budgets.kind=polish",
-            "stages.budgets.kind: 'polish' is no kind of stage; give one of cold_",
+            "stages.budgets.kind: 'polish' is no kind of stage; give one of average, cold_",
         ),
         ("stages.budgets.name=cold_start", "stages.name: ['cold_start'] more than once"),
         ("stages.budgets.name=Budgets", "stages.Budgets.name: 'Budgets' is wrong; String should match"),
@@ -150,7 +150,7 @@ def test_all_mistakes_are_told_at_once(path: Path) -> None:
 def test_missing_members_are_named(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text("[model]\npath = 'a'\n[[stages]]\nsteps = 5\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="kind: is missing; give one of cold_start, distill, fusion"):
+    with pytest.raises(ValueError, match="kind: is missing; give one of average, cold_start, distill"):
         load_recipe(file)
     file.write_text("[model]\npath = 'a'\n[[stages]]\nkind = 'cold_start'\ntokens = 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"cold_start\.optimizer: is missing; give a table with adamw_lr"):
