@@ -24,13 +24,13 @@ STAGE: dict[str, Any] = {
     "checkpoint_every": 2,
     "evaluate_every": 3,
     "optimizer": {"adamw_lr": 1e-3, "warmup": 0.0, "decay": 0.0},
-    "data": [{"kind": "thinkmath", "levels": {1: 1, 2: 1}}],
+    "data": [{"kind": "thinkmath", "levels": {2: 1}}],
     "pairs": {
-        "problems": 20,
-        "held_out": 8,
+        "problems": 48,
+        "held_out": 16,
         "samples": 4,
         "modes": {"no_think": 1.0},
-        "rollouts": {"backend": "transformers", "max_tokens": 24, "answer_tokens": 12, "temperature": 1.5},
+        "rollouts": {"backend": "transformers", "max_tokens": 60, "answer_tokens": 12, "temperature": 1.5},
     },
 }
 
@@ -123,7 +123,7 @@ def test_simpo_with_adapters_needs_no_reference(whole: Path, tmp_path: Path) -> 
     shutil.copy(whole / "replies.jsonl", folder)
     pairs = {name: value for name, value in STAGE["pairs"].items() if name != "held_out"}
     simpo = recipe(
-        pairs=pairs | {"problems": 28},
+        pairs=pairs | {"problems": 64},
         evaluate_every=0,
         steps=3,
         objective={"loss": "simpo"},

@@ -196,9 +196,7 @@ class DPO(Stage):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         if self.pairs.path is not None and self.data != [THINKMATH]:
-            raise ValueError(
-                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
-            )
+            raise ValueError("data: sampled pairs ask from it, and pairs.path gives pairs; leave one out")
         if bool(self.evaluate_every) != bool(self.pairs.held_out):
             raise ValueError(
                 f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
