@@ -38,9 +38,7 @@ class PreferenceObjective(Section):
     @model_validator(mode="after")
     def _margin_is_simpos(self) -> "PreferenceObjective":
         if self.margin is not None and self.loss != "simpo":
-            raise ValueError(
-                f"margin: {self.margin} is wrong because loss {self.loss!r} has none; leave it out"
-            )
+            raise ValueError(f"margin: {self.margin} is for loss 'simpo'; loss is {self.loss!r}")
         return self
 
 
