@@ -25,6 +25,7 @@ from trainer.reward_model.noise import turn_around
 from trainer.rewards import Completion, build_rewards
 from trainer.rows.row import Row
 from trainer.run import run_recipe
+from trainer.study.arms import spell_out
 
 STEPS = 8
 HELD_OUT = 6
@@ -232,9 +233,9 @@ def test_a_stopped_stage_goes_on_to_the_same_model(
 def test_pairs_of_sampled_replies_and_lora(tmp_path: Path) -> None:
     """Adapters are merged into the checkpoint, and the head stays what was trained."""
     sampled = {
-        "problems": 8,
-        "held_out": 8,
-        "samples": 4,
+        "problems": 12,
+        "held_out": 12,
+        "samples": 6,
         "per_problem": 2,
         "modes": {"no_think": 1.0},
         "rollouts": rl_runs.STAGE["rollouts"],
@@ -292,6 +293,18 @@ def test_given_pairs_are_read_as_replies_to_be_scored_are(run: Path, pairs: Path
 def test_recipes_that_cannot_be_are_refused(stages: list[dict[str, Any]], message: str, pairs: Path) -> None:
     with pytest.raises(ValueError, match=message):
         recipe(pairs, *stages)
+
+
+def test_arms_of_a_study_share_their_reward_model(pairs: Path) -> None:
+    arms = [RL | {"name": "low"}, RL | {"name": "high"}]
+    study = spell_out(recipe(pairs, *arms), seeds=[0, 1])
+    names = [stage.name for stage in study.recipe.stages]
+    assert names == ["reward_model", "low_seed0", "high_seed0", "low_seed1", "high_seed1"]
+
+
+def test_no_policy_begins_with_it_from_the_command_line_either(pairs: Path) -> None:
+    with pytest.raises(ValueError, match="that stage leaves a reward model"):
+        recipe(pairs, RL).begun_with("reward_model", ["rl"])
 
 
 def test_a_dry_run_looks_at_pairs_and_reward_models(
