@@ -296,7 +296,7 @@ def test_recipes_that_cannot_be_are_refused(stages: list[dict[str, Any]], messag
 
 
 def test_arms_of_a_study_share_their_reward_model(pairs: Path) -> None:
-    arms = [RL | {"name": "low"}, RL | {"name": "high"}]
+    arms = [RL | {"name": name, "start": str(DEFAULT_MODEL)} for name in ("low", "high")]
     study = spell_out(recipe(pairs, *arms), seeds=[0, 1])
     names = [stage.name for stage in study.recipe.stages]
     assert names == ["reward_model", "low_seed0", "high_seed0", "low_seed1", "high_seed1"]

@@ -14,11 +14,12 @@ from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tok
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.dry_run.reward_models import look_at_reward_models
 from trainer.preference.plan import pair_steps
+from trainer.preference.sample import pair_rewards
 from trainer.preference.source import given_pairs, problems_asked
 from trainer.recipe import Recipe
 from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
-from trainer.rewards import build_rewards, stage_rewards
+from trainer.rewards import stage_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
 from trainer.run import differences
@@ -187,7 +188,7 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
         updates = settings.objective.epochs * settings.objective.minibatches
         stage.steps, stage.tokens = settings.steps * updates, settings.steps * prompts * replies
     elif isinstance(settings, PairStage):
-        found.attempt(f"{path}.pairs", lambda: build_rewards(settings.pairs.rewards, (form.open, form.close)))
+        found.attempt(f"{path}.pairs", lambda: pair_rewards(settings.pairs, form))
         found.attempt("stages", lambda: _look_at_sampling(stage, settings, examples))
     elif settings.on_policy is not None:
         stage.steps = settings.on_policy.steps
