@@ -18,6 +18,7 @@ from trainer.cli import main
 from trainer.preference.given import read_pairs
 from trainer.preference.pairs import Pair
 from trainer.progress import Progress
+from trainer.progress.traces import render_trace
 from trainer.recipe import Recipe
 from trainer.recipe.rl import RewardTerm
 from trainer.reward_model.held_out import measure
@@ -295,6 +296,12 @@ def test_recipes_that_cannot_be_are_refused(stages: list[dict[str, Any]], messag
         recipe(pairs, *stages)
 
 
+def test_what_a_judge_said_is_read_below_the_reply() -> None:
+    trace = {"prompt": "Why?", "reply": [{"text": "So.", "inserted": False}], "reward": 0.4}
+    shown = render_trace(trace | {"judge": 0.4, "judge/text": "Short.\nScore: 4"})
+    assert shown == "--- reward 0.4, judge 0.4\nWhy?\n>>>\nSo.\n<<< judge/text\nShort.\nScore: 4\n"
+
+
 def test_arms_of_a_study_share_their_reward_model(pairs: Path) -> None:
     arms = [RL | {"name": name, "start": str(DEFAULT_MODEL)} for name in ("low", "high")]
     study = spell_out(recipe(pairs, *arms), seeds=[0, 1])
@@ -318,6 +325,7 @@ model.path = "{DEFAULT_MODEL}"
 kind = "reward_model"
 epochs = 2
 batch_pairs = 6
+max_length = 512
 optimizer = {{ adamw_lr = 1e-3 }}
 pairs = {{ path = "{pairs}", held_out = {HELD_OUT} }}
 [[stages]]
