@@ -38,9 +38,7 @@ class PreferenceObjective(Section):
     @model_validator(mode="after")
     def _margin_is_simpos(self) -> "PreferenceObjective":
         if self.margin is not None and self.loss != "simpo":
-            raise ValueError(
-                f"margin: {self.margin} is wrong because loss {self.loss!r} has none; leave it out"
-            )
+            raise ValueError(f"margin: {self.margin} is for loss 'simpo'; loss is {self.loss!r}")
         return self
 
 
@@ -119,7 +117,5 @@ class PairStage(Stage):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         if self.pairs.path is not None and self.data != [THINKMATH]:
-            raise ValueError(
-                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
-            )
+            raise ValueError("data: sampled pairs ask from it, and pairs.path gives pairs; leave one out")
         return self
