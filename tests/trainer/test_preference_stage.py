@@ -13,24 +13,26 @@ from serve import DEFAULT_MODEL
 from trainer.preference import stage as stage_module
 from trainer.progress.records import read_records
 from trainer.recipe import Recipe
+from trainer.recipe.model import Lora
 from trainer.run import run_recipe
 
 STEPS = 6
 STAGE: dict[str, Any] = {
     "kind": "dpo",
     "steps": STEPS,
-    "batch_pairs": 8,
+    "batch_pairs": 16,
+    "objective": {"beta": 1.0},
     "micro_batch_tokens": 600,
     "checkpoint_every": 2,
     "evaluate_every": 3,
-    "optimizer": {"adamw_lr": 1e-3, "warmup": 0.0, "decay": 0.0},
-    "data": [{"kind": "thinkmath", "levels": {1: 1, 2: 1}}],
+    "optimizer": {"adamw_lr": 3e-3, "warmup": 0.0, "decay": 0.0},
+    "data": [{"kind": "thinkmath", "levels": {2: 1}}],
     "pairs": {
-        "problems": 20,
-        "held_out": 8,
+        "problems": 48,
+        "held_out": 16,
         "samples": 4,
         "modes": {"no_think": 1.0},
-        "rollouts": {"backend": "transformers", "max_tokens": 24, "answer_tokens": 12, "temperature": 1.5},
+        "rollouts": {"backend": "transformers", "max_tokens": 60, "answer_tokens": 12, "temperature": 1.5},
     },
 }
 
@@ -41,7 +43,7 @@ def recipe(**members: Any) -> Recipe:
             "threads": 1,
             "model": {"path": str(DEFAULT_MODEL)},
             "stages": [STAGE | members],
-            "ablation": {"budgets": [8], "limit": 4},
+            "ablation": {"budgets": [8], "limit": 2},
         }
     )
 
@@ -63,15 +65,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_learns_the_pairs_and_measures_held_out_ones(whole: Path) -> None:
     records = read_records(whole / "metrics.jsonl")
     steps = [record for record in records if "loss" in record]
+    print([(record["loss"], record["reward/margin"]) for record in steps])
     # Before the first update policy and reference are one.
     assert steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-5)
     assert steps[-1]["loss"] < 0.6
     assert steps[-1]["reward/margin"] > 0.1
-    measured = {record["step"]: record for record in records if "eval/pairs/win_rate" in record}
+    measured = {record["step"]: record for record in records if "held_out/win_rate" in record}
     assert list(measured) == [0, 3, 6]
-    assert measured[0]["eval/pairs/win_rate"] == 0.5
-    assert measured[0]["eval/pairs/reward/margin"] == pytest.approx(0, abs=1e-4)
+    assert measured[0]["held_out/win_rate"] == 0.5
+    assert measured[0]["held_out/reward/margin"] == pytest.approx(0, abs=1e-4)
     assert measured[0]["eval/kl"] == pytest.approx(0, abs=1e-5)
     assert measured[6]["eval/kl"] > 1e-3
     assert {"eval/think", "eval/no_think", "eval/win_rate", "eval/length", "eval/entropy"} <= measured[
@@ -123,15 +126,15 @@ def test_simpo_with_adapters_needs_no_reference(whole: Path, tmp_path: Path) -> 
     shutil.copy(whole / "replies.jsonl", folder)
     pairs = {name: value for name, value in STAGE["pairs"].items() if name != "held_out"}
     simpo = recipe(
-        pairs=pairs | {"problems": 28},
+        pairs=pairs | {"problems": 64},
         evaluate_every=0,
         steps=3,
+        batch_pairs=64,
         objective={"loss": "simpo"},
         optimizer={"adamw_lr": 1e-2},
     )
-    lora = simpo.model.model_copy(update={"lora": {"rank": 2, "alpha": 4}})
-    settings = Recipe.model_validate(simpo.model_dump() | {"model": lora.model_dump()})
-    run_recipe(settings, tmp_path / "run", only=["dpo"])
+    model = simpo.model.model_copy(update={"lora": Lora(rank=2, alpha=4)})
+    run_recipe(simpo.model_copy(update={"model": model}), tmp_path / "run", only=["dpo"])
     assert not list((folder / "reference").iterdir())
     first, *_, last = losses(folder)
     assert last < first

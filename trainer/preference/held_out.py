@@ -37,7 +37,7 @@ class HeldOutPairs:
 
     @torch.no_grad()
     def measure(self, model: nn.Module) -> dict[str, float]:
-        """`pair_metrics` of all pairs, as `eval/pairs/...`; every process computes them."""
+        """`pair_metrics` of all pairs, as `held_out/...`; every process computes them."""
         device = PartialState().device
         was_training = model.training
         model.eval()
@@ -51,7 +51,7 @@ class HeldOutPairs:
             sums += pair_sums(compare(model, send_to_device(inputs, device)), self._stage.objective)
         model.train(was_training)
         metrics = pair_metrics(sums.cpu(), has_reference=True)
-        return {f"eval/pairs/{name}": value for name, value in metrics.items()}
+        return {f"held_out/{name}": value for name, value in metrics.items()}
 
 
 class HeldOutReplies:
