@@ -18,6 +18,7 @@ from trainer.cli import main
 from trainer.preference.given import read_pairs
 from trainer.preference.pairs import Pair
 from trainer.progress import Progress
+from trainer.progress.traces import render_trace
 from trainer.recipe import Recipe
 from trainer.recipe.rl import RewardTerm
 from trainer.reward_model.held_out import measure
@@ -25,6 +26,7 @@ from trainer.reward_model.noise import turn_around
 from trainer.rewards import Completion, build_rewards
 from trainer.rows.row import Row
 from trainer.run import run_recipe
+from trainer.study.arms import spell_out
 
 STEPS = 8
 HELD_OUT = 6
@@ -232,9 +234,9 @@ def test_a_stopped_stage_goes_on_to_the_same_model(
 def test_pairs_of_sampled_replies_and_lora(tmp_path: Path) -> None:
     """Adapters are merged into the checkpoint, and the head stays what was trained."""
     sampled = {
-        "problems": 8,
-        "held_out": 8,
-        "samples": 4,
+        "problems": 12,
+        "held_out": 12,
+        "samples": 6,
         "per_problem": 2,
         "modes": {"no_think": 1.0},
         "rollouts": rl_runs.STAGE["rollouts"],
@@ -294,6 +296,24 @@ def test_recipes_that_cannot_be_are_refused(stages: list[dict[str, Any]], messag
         recipe(pairs, *stages)
 
 
+def test_what_a_judge_said_is_read_below_the_reply() -> None:
+    trace = {"prompt": "Why?", "reply": [{"text": "So.", "inserted": False}], "reward": 0.4}
+    shown = render_trace(trace | {"judge": 0.4, "judge/text": "Short.\nScore: 4"})
+    assert shown == "--- reward 0.4, judge 0.4\nWhy?\n>>>\nSo.\n<<< judge/text\nShort.\nScore: 4\n"
+
+
+def test_arms_of_a_study_share_their_reward_model(pairs: Path) -> None:
+    arms = [RL | {"name": name, "start": str(DEFAULT_MODEL)} for name in ("low", "high")]
+    study = spell_out(recipe(pairs, *arms), seeds=[0, 1])
+    names = [stage.name for stage in study.recipe.stages]
+    assert names == ["reward_model", "low_seed0", "high_seed0", "low_seed1", "high_seed1"]
+
+
+def test_no_policy_begins_with_it_from_the_command_line_either(pairs: Path) -> None:
+    with pytest.raises(ValueError, match="that stage leaves a reward model"):
+        recipe(pairs, RL).begun_with("reward_model", ["rl"])
+
+
 def test_a_dry_run_looks_at_pairs_and_reward_models(
     pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,6 +325,7 @@ model.path = "{DEFAULT_MODEL}"
 kind = "reward_model"
 epochs = 2
 batch_pairs = 6
+max_length = 512
 optimizer = {{ adamw_lr = 1e-3 }}
 pairs = {{ path = "{pairs}", held_out = {HELD_OUT} }}
 [[stages]]

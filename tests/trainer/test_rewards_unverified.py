@@ -53,6 +53,7 @@ def test_options_of_learned_are_told() -> None:
     for options, message in (
         ({}, "give either stage"),
         ({"stage": "a", "path": "b"}, "give either stage"),
+        ({"stage": "a"}, "stage: 'a' is for stages of RL; give path"),
         ({"path": "b", "limit": 3}, "limit: 3.0 is for squash 'clip'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -15,12 +15,13 @@ from trainer.dry_run.checkpoints import look_at_average, look_at_place, read_con
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.dry_run.reward_models import look_at_reward_models
 from trainer.preference.plan import pair_steps
+from trainer.preference.sample import pair_rewards
 from trainer.preference.source import given_pairs, problems_asked
 from trainer.recipe import Recipe
 from trainer.recipe.average import Average
 from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage, TrainedStage
-from trainer.rewards import build_rewards, stage_rewards
+from trainer.rewards import stage_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
 from trainer.run import differences
@@ -189,7 +190,7 @@ def _look_at_data(
         updates = settings.objective.epochs * settings.objective.minibatches
         stage.steps, stage.tokens = settings.steps * updates, settings.steps * prompts * replies
     elif isinstance(settings, PairStage):
-        found.attempt(f"{path}.pairs", lambda: build_rewards(settings.pairs.rewards, (form.open, form.close)))
+        found.attempt(f"{path}.pairs", lambda: pair_rewards(settings.pairs, form))
         found.attempt("stages", lambda: _look_at_sampling(stage, settings, examples))
     elif settings.on_policy is not None:
         stage.steps = settings.on_policy.steps

@@ -14,7 +14,7 @@ from trainer.distill.prompts import Prompt, PromptStream
 from trainer.preference.pairs import Judged
 from trainer.progress.records import Records, read_records
 from trainer.recipe.preference import Pairs
-from trainer.rewards import Completion, Scored, build_rewards
+from trainer.rewards import Completion, RewardSet, Scored, build_rewards
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import Rollout, RolloutBackend, RolloutRequest, Sampling
 from trainer.seeds import derive_seed
@@ -96,7 +96,7 @@ def answer(
         [to_completion(reply, prompt.problem, prompt.thinks, form.tokenizer, form) for reply in its]
         for prompt, its in zip(prompts, replies, strict=True)
     ]
-    scores = build_rewards(settings.rewards, (form.open, form.close)).score(texts, 0)
+    scores = pair_rewards(settings, form).score(texts, 0)
     return [
         Answered(its, _record(prompt, its, text, score))
         for prompt, its, text, score in zip(prompts, replies, texts, scores, strict=True)
@@ -124,3 +124,8 @@ def _record(
             for reply, text, scored in zip(replies, texts, scores, strict=True)
         ],
     }
+
+
+def pair_rewards(settings: Pairs, form: ThinkingFormat) -> RewardSet:
+    """By what replies are compared. Raises ValueError as `build_rewards`."""
+    return build_rewards(settings.rewards, (form.open, form.close), unverified=settings.rewards_unverified)

@@ -34,11 +34,17 @@ def trace_of(rollout: Rollout, tokenizer: PreTrainedTokenizerBase, **facts: Any)
 
 
 def render_trace(trace: Mapping[str, Any]) -> str:
-    """A trace as text: a line of facts, the prompt, a line `>>>`, and the reply, inserted text in ⟦ ⟧."""
+    """A trace as text: a line of facts, the prompt, a line `>>>`, and the reply, inserted text in ⟦ ⟧.
+
+    Facts of several lines, such as a judge's, follow the reply, each behind a line `<<< name`.
+    """
+    known = {name: value for name, value in trace.items() if name not in ("prompt", "reply")}
+    texts = {name: value for name, value in known.items() if isinstance(value, str) and "\n" in value}
     facts = [
         f"{name.replace('_', ' ')} {value}"
-        for name, value in trace.items()
-        if name not in ("prompt", "reply") and value is not None
+        for name, value in known.items()
+        if name not in texts and value is not None
     ]
     reply = "".join(f"⟦{part['text']}⟧" if part["inserted"] else part["text"] for part in trace["reply"])
-    return f"--- {', '.join(facts)}\n{trace['prompt'].rstrip()}\n>>>\n{reply}\n"
+    said = "".join(f"<<< {name}\n{text}\n" for name, text in texts.items())
+    return f"--- {', '.join(facts)}\n{trace['prompt'].rstrip()}\n>>>\n{reply}\n{said}"

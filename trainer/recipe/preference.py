@@ -65,6 +65,8 @@ class Pairs(Section):
     longer: float | None = Field(default=None, gt=1)
     """For `short`; None is 1.5."""
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rewards_unverified: bool = False
+    """Allow rewards with which a wrong reply may beat a right one, as with a judge's alone."""
     near_tie: float = Field(default=0.0, ge=0)
     """Pairs whose rewards differ by this or less are left out."""
     weights_by_gap: bool = False
@@ -88,7 +90,7 @@ class Pairs(Section):
                 raise ValueError(
                     f"rewards.{term.name}: from_step and ramp_steps are for steps of RL; leave them out"
                 )
-        for name in ("rewards", "near_tie", "weights_by_gap"):
+        for name in ("rewards", "rewards_unverified", "near_tie", "weights_by_gap"):
             if self.prefer == "short" and name in given:
                 raise ValueError(f"{name}: prefer = 'short' compares lengths, not rewards; leave it out")
         if self.prefer != "short" and self.longer is not None:
@@ -115,7 +117,5 @@ class PairStage(Stage):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give either steps or epochs")
         if self.pairs.path is not None and self.data != [THINKMATH]:
-            raise ValueError(
-                "data: is where sampled pairs ask from, and pairs.path gives them; leave one out"
-            )
+            raise ValueError("data: sampled pairs ask from it, and pairs.path gives pairs; leave one out")
         return self

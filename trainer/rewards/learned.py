@@ -43,6 +43,8 @@ class Learned(Section):
     def _one_model(self) -> "Learned":
         if (self.stage is None) == (self.path is None):
             raise ValueError("give either stage (a reward_model stage of this recipe) or path (a checkpoint)")
+        if self.stage is not None and self.run is None:
+            raise ValueError(f"stage: {self.stage!r} is for stages of RL; give path in its place")
         if self.limit is not None and self.squash != "clip":
             raise ValueError(f"limit: {self.limit} is for squash 'clip'; squash is {self.squash!r}")
         return self
@@ -88,8 +90,5 @@ class Learned(Section):
     def _folder(self) -> Path:
         if self.path is not None:
             return self.path
-        if self.run is None:
-            raise ValueError(
-                f"rewards: learned: stage {self.stage!r} is wrong because there is no run; give path"
-            )
+        assert self.run is not None
         return self.run / str(self.stage) / "checkpoint"
