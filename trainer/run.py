@@ -18,6 +18,7 @@ from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
+from trainer.progress.clock import clocked
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
 
@@ -120,7 +121,9 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
         folder=folder,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    runner = importlib.import_module(RUNNERS[stage.kind])
+    with clocked(folder) if PartialState().is_main_process else nullcontext():
+        runner.run_stage(context)
     if not checkpoint.exists():
         raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
     # The next stage loads its own model and engine.
