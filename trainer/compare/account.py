@@ -61,16 +61,20 @@ def _sampled(stage: AnyStage, folder: Path) -> float:
     if isinstance(stage, Distill):
         taught = sum(reply["inserted"].count(0) for reply in read_records(folder / "teacher.jsonl"))
         return taught + _processed(folder / "on_policy")
-    return 0.0
+    return _logged(folder, "rollout/tokens")
 
 
 def _trained(stage: AnyStage, folder: Path) -> float:
     if isinstance(stage, RLStage):
-        records = read_records(folder / "metrics.jsonl")
-        return sum(record.get("tokens/trained", 0.0) for record in records)
+        return _logged(folder, "tokens/trained")
     if isinstance(stage, Distill):
         return _processed(folder / "off_policy") + _processed(folder / "on_policy")
     return _processed(folder)
+
+
+def _logged(folder: Path, metric: str) -> float:
+    """The sum of a metric over the stage's records; 0 where it logs none."""
+    return float(sum(record.get(metric, 0.0) for record in read_records(folder / "metrics.jsonl")))
 
 
 def _processed(folder: Path) -> float:
