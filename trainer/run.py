@@ -28,6 +28,9 @@ RUNNERS = {
     "fusion": "trainer.sft",
     "general_rl": "trainer.rl",
     "distill": "trainer.distill",
+    "average": "trainer.average",
+    "dpo": "trainer.preference",
+    "reward_model": "trainer.reward_model.stage",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 LOCK = "lock"
@@ -142,13 +145,22 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     start = recipe.start_of(stage)
     if start is None:
         return first_checkpoint(recipe, out)
-    if start not in {other.name for other in recipe.stages}:
-        return _local_folder(Path(start), f"stages.{stage.name}.start")
-    checkpoint = out / start / "checkpoint"
+    return checkpoint_folder(recipe, start, f"stages.{stage.name}.start", out)
+
+
+def checkpoint_folder(recipe: Recipe, place: str, field: str, out: Path) -> Path:
+    """The folder of a stage's checkpoint, or of one that is given by its path, which is fetched if need be.
+
+    Raises:
+        RunError: names `field`, which asks for it: the stage is not finished, or the path cannot be had.
+    """
+    if place not in {stage.name for stage in recipe.stages}:
+        return _local_folder(Path(place), field)
+    checkpoint = out / place / "checkpoint"
     if not checkpoint.exists():
         raise RunError(
-            f"stages.{stage.name}.start: stage {start!r} is not finished in {out}; run it first, or begin "
-            "elsewhere with --from CHECKPOINT"
+            f"{field}: stage {place!r} is not finished in {out}; run it first, or begin elsewhere with "
+            "--from CHECKPOINT"
         )
     return checkpoint
 

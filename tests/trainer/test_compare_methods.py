@@ -11,20 +11,24 @@ import pytest
 import torch
 from made_ablation import Made, MadeStage, write_sampled, write_stage
 from scipy import stats as scipy_stats
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from evals.budgets import Budget
 from evals.stats import calibration_gaps, expected_calibration_error
+from evals.store import iter_records
+from serve import DEFAULT_MODEL
+from serve.launch import RunningServer
+from trainer.ablation.measure import curve_folder
 from trainer.cli import main
-from trainer.compare.account import Account, account_of, allowance
-from trainer.compare.measure import replies_folder
+from trainer.compare.account import Account, account_of, allowance, sampled_before
+from trainer.compare.measure import draw, replies_folder, sampled_replies
 from trainer.compare.methods import Method, check_start, common_settings, methods_of, unevenness
 from trainer.compare.report import main_table
 from trainer.compare.run import write_report
-from trainer.compare.shift import Reply, Shift, score
+from trainer.compare.shift import Reply, Shift, score, shifts
 from trainer.progress import clock
 from trainer.recipe import Recipe, load_recipe
-from trainer.run import RUNNERS
+from trainer.recipe.recipe import Ablation
 from trainer.study.crossed import crossed_mean
 
 RECIPES = Path(__file__).parents[2] / "trainer" / "recipes"
@@ -56,7 +60,7 @@ def test_methods_begin_with_the_same_weights(tmp_path: Path) -> None:
     check_start([method("a", one), method("b", copy), method("c", one, start=str(copy))])
     with pytest.raises(ValueError, match=r"b: model.path .*other' holds other weights than a: model.path"):
         check_start([method("a", one), method("b", other)])
-    with pytest.raises(ValueError, match=r"b: stages.reasoning_rl.start .*other' holds other weights"):
+    with pytest.raises(ValueError, match=r"b: stages.reasoning_rl .*other' holds other weights"):
         check_start([method("a", one), method("b", one, start=str(other))])
     thinking = method("b", one)
     model = thinking.recipe.model.model_copy(update={"thinking": {}})
@@ -112,6 +116,21 @@ def test_the_shipped_methods_compare_like_with_like() -> None:
         one.recipe.stages[0].model_dump(exclude={"objective", "rewards", "rollouts"}) for one in methods
     ]
     assert all(stage == stages[0] for stage in stages)
+
+
+def test_pairs_count_as_rollouts(tmp_path: Path) -> None:
+    """DPO's recipe is planned like GRPO's: its pairs are as many replies."""
+    paths = [RECIPES / "methods" / f"{name}.toml" for name in ("grpo", "dpo", "ppo")]
+    grpo, dpo, ppo = methods_of({path: load_recipe(path) for path in paths})
+    assert unevenness([grpo, dpo, ppo]) == []
+    folder = tmp_path / "dpo"
+    folder.mkdir()
+    replies = [{"step": 1, "replies": [{"inserted": [0, 0, 1]}, {"inserted": [0]}]}]
+    (folder / "replies.jsonl").write_text("".join(json.dumps(r) + "\n" for r in replies), "utf-8")
+    (folder / "metrics.jsonl").write_text('{"step": 1, "tokens": 40}\n', "utf-8")
+    assert account_of(dpo.recipe, tmp_path) == Account(3, 40, 0)
+    assert sampled_before(dpo.recipe, dpo.result, tmp_path) == 3
+    assert sampled_before(grpo.recipe, grpo.result, tmp_path) == 0
 
 
 def test_accounts_add_up_stages_and_attempts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,6 +197,27 @@ def test_shift_against_written_out_sums() -> None:
         assert found.kl == pytest.approx(kl, rel=1e-4)
         assert found.entropy == pytest.approx(entropy / found.tokens, rel=1e-4)
     assert all(shift.kl == pytest.approx(0, abs=1e-5) for shift in score(policy, policy, replies))
+
+
+def test_replies_of_a_server_are_scored_as_it_sampled_them(tmp_path: Path, server: RunningServer) -> None:
+    """The server's log-probabilities of its tokens are those of the passes that entropy comes from."""
+    settings = Ablation(limit=4, budgets=[8], max_tokens=96)
+    draw("one", settings, tmp_path, server.base_url)
+    replies = list(sampled_replies(tmp_path, "one"))
+    assert len(replies) == 4
+    assert (curve_folder(tmp_path, "one") / "samples.jsonl").is_file()
+    for shift in shifts(DEFAULT_MODEL, DEFAULT_MODEL, replies):
+        assert shift.kl == pytest.approx(0, abs=1e-4)
+    model = AutoModelForCausalLM.from_pretrained(DEFAULT_MODEL, dtype=torch.float32).eval()
+    records = {record.problem: record for record in iter_records(replies_folder(tmp_path, "one"))}
+    for reply in replies:
+        ids = torch.tensor([[*reply.prompt_ids, *reply.token_ids]])
+        with torch.no_grad():
+            logprobs = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        scored = logprobs.gather(-1, ids[0, 1:, None])[len(reply.prompt_ids) - 1 :, 0]
+        sampled = records[reply.problem].logprobs
+        assert sampled is not None
+        assert scored.tolist() == pytest.approx(sampled.chosen, abs=0.02)
 
 
 def test_gaps_average_to_the_calibration_error() -> None:
@@ -250,7 +290,3 @@ def test_a_comparison_from_stores(tmp_path: Path) -> None:
     assert "same is not shown to differ from the start" in text
     assert "better is above same in think by 41.0 points" in text
     assert (tmp_path / "comparison.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_every_kind_of_stage_has_its_account() -> None:
-    assert set(RUNNERS) == {"cold_start", "reasoning_rl", "fusion", "general_rl", "distill"}

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from trainer.preference.gather import REPLIES
 from trainer.progress.clock import read_seconds
 from trainer.progress.records import read_records
 from trainer.recipe import Recipe
+from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage
 
 
@@ -35,6 +38,10 @@ def allowance(recipe: Recipe) -> int:
 def _allowed(stage: AnyStage) -> int:
     if isinstance(stage, RLStage):
         return stage.steps * stage.prompts_per_step * stage.group_size * stage.rollouts.max_tokens
+    if isinstance(stage, PairStage) and stage.pairs.problems is not None:
+        assert stage.pairs.rollouts is not None
+        problems = stage.pairs.problems + stage.pairs.held_out
+        return problems * stage.pairs.samples * stage.pairs.rollouts.max_tokens
     if isinstance(stage, Fusion) and stage.rejection is not None:
         return stage.rejection.problems * stage.rejection.samples * stage.rejection.rollouts.max_tokens
     if isinstance(stage, Distill):
@@ -53,28 +60,34 @@ def account_of(recipe: Recipe, run: Path) -> Account:
     )
 
 
+def sampled_before(recipe: Recipe, stage: AnyStage, run: Path) -> float:
+    """Tokens sampled before a stage trains: by earlier ones, and by itself unless it samples as it trains."""
+    before = takewhile(lambda other: other.name != stage.name, recipe.stages)
+    tokens = sum(_sampled(other, run / other.name) for other in before)
+    return tokens + (0.0 if isinstance(stage, RLStage) else _sampled(stage, run / stage.name))
+
+
 def _sampled(stage: AnyStage, folder: Path) -> float:
     if isinstance(stage, RLStage):
         return _processed(folder)
+    if isinstance(stage, PairStage):
+        records = read_records(folder / REPLIES)
+        return float(sum(reply["inserted"].count(0) for record in records for reply in record["replies"]))
     if isinstance(stage, Fusion) and stage.rejection is not None:
-        return sum(reply["tokens"] for reply in _lines((folder / "rejection").glob("*.jsonl")))
+        return float(sum(reply["tokens"] for reply in _lines((folder / "rejection").glob("*.jsonl"))))
     if isinstance(stage, Distill):
         taught = sum(reply["inserted"].count(0) for reply in read_records(folder / "teacher.jsonl"))
         return taught + _processed(folder / "on_policy")
-    return _logged(folder, "rollout/tokens")
+    return 0.0
 
 
 def _trained(stage: AnyStage, folder: Path) -> float:
     if isinstance(stage, RLStage):
-        return _logged(folder, "tokens/trained")
+        records = read_records(folder / "metrics.jsonl")
+        return float(sum(record.get("tokens/trained", 0.0) for record in records))
     if isinstance(stage, Distill):
         return _processed(folder / "off_policy") + _processed(folder / "on_policy")
     return _processed(folder)
-
-
-def _logged(folder: Path, metric: str) -> float:
-    """The sum of a metric over the stage's records; 0 where it logs none."""
-    return float(sum(record.get(metric, 0.0) for record in read_records(folder / "metrics.jsonl")))
 
 
 def _processed(folder: Path) -> float:

@@ -35,22 +35,25 @@ def measure(stage: Measured, start: Path, settings: Ablation, out: Path) -> None
     asked = settings.model_dump(mode="json", exclude={"stages", "mode_problems"})
     if path.is_file() and json.loads(path.read_text("utf-8"))["asked"] == asked:
         return
-    curve = curve_sweep(settings, curve_folder(out, stage.name))
+    with served(stage, out) as base_url:
+        draw(stage.name, settings, out, base_url)
+    found = shifts(stage.checkpoint, start, list(sampled_replies(out, stage.name)))
+    write_whole(path, {"asked": asked, "replies": [shift.to_json() for shift in found]})
+
+
+def draw(name: str, settings: Ablation, out: Path, base_url: str) -> None:
+    """Draw what the folder lacks of the checkpoint `name` from its server: curve and sampled replies."""
+    run_sweep(curve_sweep(settings, curve_folder(out, name)), base_url)
     sampled = SweepSettings(
         settings.problems,
-        replies_folder(out, stage.name),
+        replies_folder(out, name),
         ("max",),
         limit=settings.limit,
         sampling=POLICY,
         max_tokens=settings.max_tokens,
         logprobs=0,
     )
-    with served(stage, out) as base_url:
-        run_sweep(curve, base_url)
-        run_sweep(sampled, base_url)
-    replies = list(_replies(sampled.out))
-    found = shifts(stage.checkpoint, start, replies)
-    write_whole(path, {"asked": asked, "replies": [shift.to_json() for shift in found]})
+    run_sweep(sampled, base_url)
 
 
 def read_shifts(out: Path, name: str) -> list[Shift]:
@@ -58,12 +61,13 @@ def read_shifts(out: Path, name: str) -> list[Shift]:
     return [Shift(**row) for row in json.loads(_shift_file(out, name).read_text("utf-8"))["replies"]]
 
 
-def _replies(folder: Path) -> Iterator[Reply]:
-    for record in iter_records(folder):
+def sampled_replies(out: Path, name: str) -> Iterator[Reply]:
+    """The checkpoint's sampled replies as tokens."""
+    for record in iter_records(replies_folder(out, name)):
         if record.kind == "trace":
             prompt, reply = record.prompt_token_ids, record.token_ids
             if prompt is None or not reply:
-                raise RuntimeError(f"{folder}: the reply to {record.problem} has no tokens to score again")
+                raise RuntimeError(f"{name}: the reply to {record.problem} has no tokens to score again")
             yield Reply(record.problem, tuple(prompt), tuple(reply))
 
 

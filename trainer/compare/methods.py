@@ -9,7 +9,9 @@ from evals.profile import checkpoint_files, checkpoint_hash
 from trainer.checkpoints import local_folder
 from trainer.compare.account import allowance
 from trainer.recipe import Recipe
+from trainer.recipe.average import Average
 from trainer.recipe.recipe import Ablation
+from trainer.recipe.stages import AnyStage
 
 START = "start"
 """Under which name the checkpoint that all methods begin with is measured."""
@@ -19,10 +21,15 @@ EQUAL = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A recipe to be trained with several seeds; what its last stage leaves is compared."""
+    """A recipe to be trained with several seeds."""
 
     name: str
     recipe: Recipe
+
+    @property
+    def result(self) -> AnyStage:
+        """The last stage that leaves a policy, which is what is measured."""
+        return next(stage for stage in reversed(self.recipe.stages) if stage.leaves_policy)
 
     def with_seed(self, seed: int) -> Recipe:
         """The recipe of one run, which measures nothing by itself."""
@@ -32,7 +39,8 @@ class Method:
 def methods_of(recipes: Mapping[Path, Recipe]) -> list[Method]:
     """Recipes by their files' names.
 
-    Raises ValueError below two, for two of one name, and for stages with seeds of their own.
+    Raises ValueError below two, for two of one name, for one without a policy, and for stages with seeds of
+    their own.
     """
     if len(recipes) < 2:
         raise ValueError(f"recipes: {len(recipes)} given; give two or more to compare")
@@ -44,6 +52,8 @@ def methods_of(recipes: Mapping[Path, Recipe]) -> list[Method]:
     if START in names:
         raise ValueError(f"recipes: {START!r} names what all begin with; copy the file under another name")
     for method in methods:
+        if not any(stage.leaves_policy for stage in method.recipe.stages):
+            raise ValueError(f"{method.name}: no stage leaves a model that replies; add one that does")
         for stage in method.recipe.stages:
             if stage.seed is not None:
                 raise ValueError(
@@ -83,9 +93,10 @@ def check_start(methods: Sequence[Method]) -> None:
             )
         stages = {stage.name for stage in recipe.stages}
         starts = {f"{method.name}: model.path": recipe.model.path} | {
-            f"{method.name}: stages.{stage.name}.start": Path(stage.start)
+            f"{method.name}: stages.{stage.name}": Path(start)
             for stage in recipe.stages
-            if stage.start is not None and stage.start not in stages
+            for start in _starts(stage)
+            if start not in stages
         }
         for field, path in starts.items():
             hashes[f"{field} {str(path)!r}"] = _hash(field, path)
@@ -99,6 +110,13 @@ def check_start(methods: Sequence[Method]) -> None:
     thinking = {method.name: method.recipe.model.thinking for method in methods}
     if len(set(map(repr, thinking.values()))) > 1:
         raise ValueError(f"model.thinking: differs among {listed(list(thinking))}; give all the same")
+
+
+def _starts(stage: AnyStage) -> list[str]:
+    """What a stage says it begins with."""
+    if isinstance(stage, Average):
+        return stage.checkpoints
+    return [] if stage.start is None else [stage.start]
 
 
 def _hash(field: str, path: Path) -> str:
@@ -129,7 +147,8 @@ def alike(tokens: Sequence[float]) -> bool:
 
 
 def _problems(recipe: Recipe) -> set[str]:
-    return {source.model_dump_json() for stage in recipe.stages for source in stage.data}
+    stages = [stage for stage in recipe.stages if not isinstance(stage, Average)]
+    return {source.model_dump_json() for stage in stages for source in stage.data}
 
 
 def _do(names: Sequence[str]) -> str:

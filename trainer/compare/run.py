@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.ablation.measure import Measured
 from trainer.ablation.numbers import curve_numbers
-from trainer.compare.account import Account, account_of
+from trainer.compare.account import Account, account_of, sampled_before
 from trainer.compare.measure import measure
 from trainer.compare.methods import START, Method, check_start, unevenness
 from trainer.compare.numbers import comparison_numbers
@@ -20,6 +20,7 @@ from trainer.compare.report import PLOT, as_markdown, unevenly_used
 from trainer.processes import join_processes
 from trainer.progress.records import read_records
 from trainer.recipe.recipe import Ablation
+from trainer.recipe.stages import RLStage
 from trainer.run import first_checkpoint, run_recipe
 
 Numbers = dict[str, Any]
@@ -77,13 +78,12 @@ def report(comparison: Comparison, differences: Sequence[str], out: Path, folder
     for method in methods:
         runs = [_run(out, method, seed) for seed in seeds]
         names[method.name] = [f"{method.name}_seed{seed}" for seed in seeds]
-        last = method.recipe.stages[-1].name
         measured += [
-            Measured(name, run / last / "checkpoint", START)
+            Measured(name, run / method.result.name / "checkpoint", START)
             for name, run in zip(names[method.name], runs, strict=True)
         ]
         accounts[method.name] = [account_of(method.recipe, run) for run in runs]
-        progress[method.name] = _progress([run / last for run in runs])
+        progress[method.name] = _progress(method, runs)
     for place, stage in enumerate(measured, start=1):
         print(f"compare: measuring {stage.name} ({place} of {len(measured)})", file=sys.stderr, flush=True)
         measure(stage, start, comparison.settings, folder)
@@ -132,12 +132,17 @@ def _run(out: Path, method: Method, seed: int) -> Path:
     return out / method.name / f"seed{seed}"
 
 
-def _progress(folders: Sequence[Path]) -> Progressed:
-    """Held-out accuracy by tokens sampled of each seed's last stage; [] where one was not measured."""
+def _progress(method: Method, runs: Sequence[Path]) -> Progressed:
+    """Held-out accuracy of each seed's last stage by tokens sampled; [] where one was not measured."""
     found = []
-    for folder in folders:
-        records = read_records(folder / "metrics.jsonl")
-        points = [(record["tokens"], record["eval/think"]) for record in records if "eval/think" in record]
+    for run in runs:
+        records = read_records(run / method.result.name / "metrics.jsonl")
+        tokens = sampled_before(method.recipe, method.result, run)
+        points = [
+            (tokens + (record["tokens"] if isinstance(method.result, RLStage) else 0), record["eval/think"])
+            for record in records
+            if "eval/think" in record
+        ]
         if len(points) < 2:
             return []
         found.append(points)

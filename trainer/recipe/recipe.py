@@ -6,9 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
-from trainer.recipe.stages import AnyStage
+from trainer.recipe.stages import AnyStage, Fusion, RLStage
 
 
 class Logging(Section):
@@ -53,16 +54,32 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
-            _check_start(stage.name, stage.start, names[:index], names[index:])
+            earlier = self.stages[:index]
+            if isinstance(stage, Average):
+                for place in stage.checkpoints:
+                    field = f"stages.{stage.name}.checkpoints"
+                    _check_place(field, stage.name, place, names, index)
+                    _check_policy(field, place, earlier)
+                continue
+            places = {f"stages.{stage.name}.start": stage.start}
+            if isinstance(stage, Fusion) and stage.rejection is not None:
+                places[f"stages.{stage.name}.rejection.sampled_from"] = stage.rejection.sampled_from
+            for field, taken in places.items():
+                _check_place(field, stage.name, taken, names, index)
+                _check_policy(field, taken, earlier)
+            _check_reward_models(stage, earlier)
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(
                     f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon "
                     "is for whole matrices and model.lora trains thin ones; leave it out"
                 )
         if self.ablation and self.ablation.stages is not None:
-            unknown = sorted(set(self.ablation.stages) - set(names))
+            policies = [stage.name for stage in self.stages if stage.leaves_policy]
+            unknown = sorted(set(self.ablation.stages) - set(policies))
             if unknown:
-                raise ValueError(f"ablation.stages: {unknown} are no stages; the stages are {names}")
+                raise ValueError(
+                    f"ablation.stages: {unknown} are no stages that leave a policy; those are {policies}"
+                )
         return self
 
     def start_of(self, stage: AnyStage) -> str | None:
@@ -70,8 +87,8 @@ class Recipe(Section):
         if stage.start is not None:
             return stage.start
         names = [other.name for other in self.stages]
-        index = names.index(stage.name)
-        return names[index - 1] if index else None
+        before = self.stages[: names.index(stage.name)]
+        return next((other.name for other in reversed(before) if other.leaves_policy), None)
 
     def begun_with(self, start: str | None, only: Sequence[str] = ()) -> "Recipe":
         """This recipe with `start` given to the first stage to be run, which is the first of `only`, if any.
@@ -85,11 +102,17 @@ class Recipe(Section):
             raise ValueError(f"--only: {unknown} are no stages; the stages are {names}")
         if start is None:
             return self
-        first = next(stage.name for stage in self.stages if not only or stage.name in only)
-        _check_start(first, start, names[: names.index(first)], names[names.index(first) :])
+        first = next(stage for stage in self.stages if not only or stage.name in only)
+        if isinstance(first, Average):
+            raise ValueError(
+                f"--from: {start!r} is wrong because stage {first.name!r} averages the checkpoints it names; "
+                f"give them by --set stages.{first.name}.checkpoints"
+            )
+        field, index = f"stages.{first.name}.start", names.index(first.name)
+        _check_place(field, first.name, start, names, index)
+        _check_policy(field, start, self.stages[:index])
         stages = [
-            stage.model_copy(update={"start": start}) if stage.name == first else stage
-            for stage in self.stages
+            stage.model_copy(update={"start": start}) if stage is first else stage for stage in self.stages
         ]
         return self.model_copy(update={"stages": stages})
 
@@ -98,16 +121,42 @@ class Recipe(Section):
         return self.seed if stage.seed is None else stage.seed
 
 
-def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:
-    if start is None or start in earlier:
+def _check_place(field: str, name: str, place: str | None, names: Sequence[str], index: int) -> None:
+    """Raise ValueError unless stage `name`, the one at `index`, can take a checkpoint from `place`."""
+    earlier = names[:index]
+    if place is None or place in earlier:
         return
-    field = f"stages.{name}.start: {start!r}"
-    if start == name:
-        raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
-    if start in later:
-        raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")
-    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
-    if "/" not in start and not Path(start).is_dir():
+    if place == name:
+        raise ValueError(f"{field}: {place!r} is the stage itself; name an earlier stage or a folder")
+    if place in names:
         raise ValueError(
-            f"{field} is neither an earlier stage nor a folder; name one of {earlier} or give a path"
+            f"{field}: {place!r} comes after the stage; move it before, or name one of {earlier}"
         )
+    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
+    if "/" not in place and not Path(place).is_dir():
+        raise ValueError(
+            f"{field}: {place!r} is neither an earlier stage nor a folder; name one of {earlier} or give a "
+            "path"
+        )
+
+
+def _check_policy(field: str, place: str | None, earlier: Sequence[AnyStage]) -> None:
+    """Raise ValueError if a stage takes a checkpoint that is no policy."""
+    policies = [other.name for other in earlier if other.leaves_policy]
+    if place in {other.name for other in earlier} - set(policies):
+        raise ValueError(
+            f"{field}: {place!r} is wrong because that stage leaves a reward model, which gives no replies; "
+            f"name one of {policies}, or a checkpoint's folder"
+        )
+
+
+def _check_reward_models(stage: AnyStage, earlier: Sequence[AnyStage]) -> None:
+    """Raise ValueError if a stage is rewarded by a reward model that no earlier stage leaves."""
+    models = [other.name for other in earlier if not other.leaves_policy]
+    for term in stage.rewards if isinstance(stage, RLStage) else []:
+        named = term.options.get("stage") if term.name == "learned" else None
+        if named is not None and named not in models:
+            raise ValueError(
+                f"stages.{stage.name}.rewards.learned.options.stage: {named!r} is no earlier reward_model "
+                f"stage; those are {models}; name one, or give path in its place"
+            )

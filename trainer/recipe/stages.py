@@ -5,36 +5,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
+from trainer.recipe.critic import Critic, check_advantages
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
+from trainer.recipe.preference import PairStage, PreferenceObjective
+from trainer.recipe.reward_model import RewardModelStage
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
-
-THINKMATH = Source(kind="thinkmath")
-
-
-class Stage(Section):
-    """What all stages have."""
-
-    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    """Names the stage's folder; the kind unless given."""
-    start: str | None = None
-    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
-    seed: int | None = None
-    """None is the recipe's."""
-    data: list[Source] = Field(default=[THINKMATH], min_length=1)
-    optimizer: Optimizer
-    checkpoint_every: int = Field(default=50, gt=0)
-    """Optimizer steps."""
-    evaluate_every: int = Field(default=0, ge=0)
-    """Optimizer steps between measurements on held-out problems; 0 is never."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_by_kind(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.get("name") and isinstance(value.get("kind"), str):
-            return {**value, "name": value["kind"]}
-        return value
+from trainer.recipe.stage import Stage
 
 
 class SFTStage(Stage):
@@ -70,6 +49,9 @@ class ColdStart(SFTStage):
 class Rejection(Section):
     """Thinking sampled from the model itself, of which right replies are kept (Qwen3 report, section 4.3)."""
 
+    sampled_from: str | None = None
+    """An earlier stage, or a checkpoint's path, with the same tokenizer; None is what the stage begins with.
+    DeepSeek-R1 samples its RL checkpoint and trains its base model (section 2.3.3)."""
     problems: int = Field(default=2000, gt=0)
     samples: int = Field(default=4, gt=0)
     """Tries at each problem."""
@@ -94,11 +76,17 @@ class RLStage(Stage):
     steps: int = Field(gt=0)
     prompts_per_step: int = Field(gt=0)
     """Groups, over all processes."""
-    group_size: int = Field(ge=2)
+    group_size: int = Field(ge=1)
+    """Replies to a prompt: at least 2, or 1 with a critic."""
     micro_batch_tokens: int = Field(default=16384, gt=0)
     """Padded tokens of one forward pass."""
     objective: Objective = Objective()
+    critic: Critic | None = None
+    """None compares a group's rewards (GRPO); with one the stage is PPO."""
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rewards_unverified: bool = False
+    """Allow rewards with which a wrong reply may beat a right one, as with a learned reward alone. Whether
+    answers are right is measured all the same."""
     rollouts: Rollouts
     sampling: ProblemSampling = ProblemSampling()
     budget: Budget = Budget()
@@ -112,6 +100,19 @@ class RLStage(Stage):
                 f"collapse.kl: {self.collapse.kl} is never reached because objective.kl.coefficient 0 loads "
                 "no reference; give a coefficient, or leave collapse.kl out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _advantages(self) -> "RLStage":
+        check_advantages(
+            self.critic,
+            self.steps,
+            self.group_size,
+            self.objective,
+            self.rollouts,
+            self.rewards,
+            self.collapse,
+        )
         return self
 
 
@@ -174,4 +175,21 @@ class Distill(Stage):
         return self
 
 
-AnyStage = Annotated[ColdStart | ReasoningRL | Fusion | GeneralRL | Distill, Field(discriminator="kind")]
+class DPO(PairStage):
+    """Learning from pairs of replies, of which one is better (DPO, arXiv 2305.18290, and its kin)."""
+
+    kind: Literal["dpo"] = "dpo"
+    objective: PreferenceObjective = PreferenceObjective()
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> "DPO":
+        if bool(self.evaluate_every) != bool(self.pairs.held_out):
+            raise ValueError(
+                f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
+                "nothing; give both, or neither"
+            )
+        return self
+
+
+TrainedStage = ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage
+AnyStage = Annotated[TrainedStage | Average, Field(discriminator="kind")]

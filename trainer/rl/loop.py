@@ -17,9 +17,10 @@ from trainer.optimizers import build_optimizer, set_learning_rate
 from trainer.processes import join_processes
 from trainer.progress import Progress, trace_of
 from trainer.recipe.stages import RLStage
-from trainer.rewards import build_rewards
+from trainer.rewards import stage_rewards
 from trainer.rl.batches import make_minibatches, make_rows, trained_tokens
 from trainer.rl.collapse import CollapseError, CollapseMonitor
+from trainer.rl.critic import open_critic
 from trainer.rl.difficulty import update_shares
 from trainer.rl.evaluation import choose_arms, held_out_problems, measure
 from trainer.rl.groups import flight_from_json, flight_to_json
@@ -63,10 +64,21 @@ class RLLoop:
         self._model, self._optimizer = self._accelerator.prepare(
             model, build_optimizer(model, stage.optimizer)
         )
+        self._critic = None
+        if stage.critic is not None:
+            self._critic = open_critic(
+                stage.critic,
+                stage.optimizer,
+                stage.objective,
+                context.recipe.model,
+                model,
+                context.start,
+                self._accelerator,
+            )
         examples = open_sources(stage.data, context.seed)
         self._sampler = ProblemSampler(examples, stage.sampling, context.seed)
         self._monitor = None if stage.collapse is None else CollapseMonitor(stage.collapse)
-        self._rewards = build_rewards(stage.rewards, (self._form.open, self._form.close))
+        self._rewards = stage_rewards(stage, (self._form.open, self._form.close), context.run)
         self._backend: RolloutBackend = open_backend(stage.rollouts, context.start, context.seed)
         self._rollouts = RolloutStep(
             stage,
@@ -86,6 +98,8 @@ class RLLoop:
             stage.objective,
             stage.optimizer,
             stage.rollouts.temperature,
+            self._critic,
+            kl_in_loss=stage.critic is None or not stage.critic.kl_in_reward,
         )
         self._arms = choose_arms(context.recipe, stage)
         self._problems = held_out_problems(context.recipe) if stage.evaluate_every else []
@@ -161,6 +175,11 @@ class RLLoop:
         # Dropout, where a model has any, must be the same after a restart.
         torch.manual_seed(derive_seed(seed, "train", self._step, accelerator.process_index))
         scale = set_learning_rate(self._optimizer, self._step / self._stage.steps, self._stage.optimizer)
+        policy_trains = True
+        if self._critic is not None:
+            assert self._stage.critic is not None
+            policy_trains = self._step >= self._stage.critic.warmup_steps
+            self._critic.set_learning_rate(self._step / self._stage.steps)
         objective = self._stage.objective
         rows = make_rows(sampled.kept, objective.advantage_std)
         minibatches = make_minibatches(
@@ -172,13 +191,13 @@ class RLLoop:
             accelerator.process_index,
             accelerator.num_processes,
             accelerator.device,
+            critic=self._critic is not None,
         )
-        return {
-            **self._update.run(minibatches),
-            **update_shares(sampled.kept, objective.advantage_std),
-            "tokens/trained": float(trained_tokens(rows, objective)),
-            "learning_rate_scale": scale,
-        }
+        metrics = self._update.run(minibatches, policy_trains)
+        metrics["tokens/trained"] = float(trained_tokens(rows, objective, self._critic is not None))
+        if self._critic is None:
+            metrics |= update_shares(sampled.kept, objective.advantage_std)
+        return metrics | {"learning_rate_scale": scale}
 
     def _measure(self, progress: Progress) -> None:
         """Log held-out accuracy, and keep the checkpoint if it is the best so far."""
@@ -204,6 +223,7 @@ class RLLoop:
                 answer=group.prompt.problem.answer,
                 reward=group.scores[0].total,
                 **group.scores[0].parts,
+                **group.scores[0].notes,
             )
             for group in sampled.finished
         ]

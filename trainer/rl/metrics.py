@@ -18,10 +18,10 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
     `cut/share` is of the replies asked to think, `cut/accuracy` of those that were cut; `reward/think`,
     `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode;
-    `length/right` and `length/wrong` of the replies that are. What has no replies is left out. `entropy` is
-    the mean of -log p over sampled tokens, an unbiased estimate of the sampling distribution's entropy (nats
-    per token). `distinct/answers` is how many different answers a group has, written as they are; replies
-    without an answer count as one of them.
+    `length/right` and `length/wrong` of the replies that are. What has no replies is left out, and what
+    compares a group's replies where it has one. `entropy` is the mean of -log p over sampled tokens, an
+    unbiased estimate of the sampling distribution's entropy (nats per token). `distinct/answers` is how many
+    different answers a group has, written as they are; replies without an answer count as one of them.
     """
     replies = [reply for group in groups for reply in zip(group.completions, group.scores, strict=True)]
     if not replies:
@@ -40,15 +40,19 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     metrics = {
         "entropy": -sum(sampled) / max(len(sampled), 1),
         "reward/total": _mean(replies, _total),
-        "reward/deviation": float(rewards.std(dim=1).mean()),
-        "group/zero_variance": float(zero_variance(rewards).double().mean()),
         "length/mean": _mean(replies, _length),
-        "distinct/answers": sum(map(_distinct, groups)) / len(groups),
         "truncated/share": _mean(replies, lambda reply: reply[0].finish_reason == "length"),
         "mode/following": _mean(replies, lambda reply: has_thinking(reply[0]) == reply[0].thinks),
     }
+    if rewards.shape[1] > 1:
+        metrics["reward/deviation"] = float(rewards.std(dim=1).mean())
+        metrics["group/zero_variance"] = float(zero_variance(rewards).double().mean())
+        metrics["distinct/answers"] = sum(map(_distinct, groups)) / len(groups)
     for name in replies[0][1].parts:
         metrics[f"reward/{name}"] = sum(scored.parts[name] for _, scored in replies) / len(replies)
+    for name, note in replies[0][1].notes.items():
+        if not isinstance(note, str):
+            metrics[name] = sum(float(scored.notes[name]) for _, scored in replies) / len(replies)
     for name, wanted in (("right", True), ("wrong", False)):
         its = [reply for reply in replies if (_right(reply) > 0) == wanted]
         if its:
