@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -43,6 +43,7 @@ def test_gae_by_hand_steps_over_inserted_tokens() -> None:
     torch.testing.assert_close(gae(rewards, values, MASK[:1], 0.9, 1.0), returns)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.floats(0.1, 1), st.floats(0, 1))
 def test_gae_is_the_sum_of_its_definition(seed: int, tokens: int, gamma: float, lam: float) -> None:
     """Eq. 16 summed as it is written, over the sampled tokens alone."""

@@ -22,6 +22,7 @@ HERE = str(DEFAULT_MODEL)
 """Stands for the checkpoints of earlier runs that recipes begin with."""
 BEGIN = {
     "kimi": [f"model.path={HERE}"],
+    "ppo": [f"model.path={HERE}"],
     "long2short": [
         f"model.path={HERE}",
         f'stages.merged.checkpoints=["{HERE}", "short"]',

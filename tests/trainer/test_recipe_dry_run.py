@@ -123,6 +123,16 @@ def test_reference_engine_and_cache_are_counted() -> None:
     assert full.engine == plain.weights // 2
     assert full.kv_cache == 2**29
     assert full.total == plain.total + plain.weights + plain.weights // 2 + 2**29
+    # A value model of the policy's size: weights, gradients, two moments, and activations.
+    own = memory.of(
+        ReasoningRL(
+            **base,  # type: ignore[arg-type]
+            rollouts={"max_tokens": 99, "backend": "transformers"},
+            critic={"network": "model"},
+        )
+    )
+    assert own.critic == pytest.approx(4 * plain.weights + plain.activations, rel=0.01)
+    assert own.total == plain.total + own.critic
     assert kv_bytes_per_token(config, 4) == 2 * 4 * 1 * 64 * 4
     checkpointed = ModelMemory(config, Model(path=DEFAULT_MODEL, gradient_checkpointing=True))
     stage = ColdStart(tokens=1, batch_tokens=100, optimizer=ADAMW)
