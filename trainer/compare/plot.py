@@ -32,7 +32,7 @@ def draw(numbers: Numbers, stages: Mapping[str, Numbers]) -> bytes:
     draw_curves(axes["curves"], numbers["methods"], stages, START)
     _differences(axes["differences"], numbers)
     handles, labels = axes["curves"].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper left", ncols=8, frameon=False, labelcolor=INK)
+    figure.legend(handles, labels, loc="outside upper left", ncols=6, frameon=False, labelcolor=INK)
     return as_png(figure)
 
 

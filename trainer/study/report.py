@@ -130,7 +130,7 @@ def draw_curves(
     places = dict(zip(budgets, positions(budgets), strict=True))
     if start is not None:
         found = _accuracies(stages[start])
-        axes.plot(*_line(found, places), ":", color=GREY, linewidth=1.6, label="before")
+        axes.plot(*_line(found, places), ":", color=GREY, linewidth=1.6, label=start)
     for number, (arm, names) in enumerate(arms.items()):
         colour, marker = style(number)
         seeds = [_accuracies(stages[name]) for name in names]

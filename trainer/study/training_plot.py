@@ -42,7 +42,7 @@ def draw_training(numbers: Numbers) -> bytes:
         kinds = [Line2D([], [], color=INK, linestyle=DASHES[m], label=NAMES[m]) for m in metrics]
         axes.legend(handles=kinds, frameon=False, labelcolor=INK, fontsize=9.5)
         if metrics[0] in SHARES:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     arms = [
         Line2D([], [], color=style(number)[0], linewidth=2, label=arm)
         for number, arm in enumerate(numbers["series"])
