@@ -19,6 +19,7 @@ from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
+from trainer.progress.clock import clocked
 from trainer.recipe import Recipe
 from trainer.recipe.average import Average
 from trainer.recipe.stages import AnyStage, Fusion
@@ -128,8 +129,10 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
         folder=folder,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    runner = importlib.import_module(RUNNERS[stage.kind])
     try:
-        importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+        with clocked(folder) if PartialState().is_main_process else nullcontext():
+            runner.run_stage(context)
     except ValueError as error:
         if not _raised_here(error):
             raise

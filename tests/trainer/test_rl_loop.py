@@ -70,7 +70,12 @@ def test_reward_rises(tmp_path: Path) -> None:
         "optimizer": {"adamw_lr": 5e-4, "warmup": 0.0, "decay": 0.0},
     }
     run_stage(rl_runs.context(tmp_path, **members))
-    rewards = [record["reward/total"] for record in rl_runs.records(tmp_path / "rl")]
+    records = rl_runs.records(tmp_path / "rl")
+    first = records[0]
+    assert 0 < first["tokens/trained"] <= first["tokens"]
+    assert 0 <= first["update/near_solved"] + first["update/near_hopeless"] <= 1
+    assert min(first["length/right"], first["length/wrong"]) <= first["length/mean"]
+    rewards = [record["reward/total"] for record in records]
     assert sum(rewards[-3:]) / 3 > sum(rewards[:3]) / 3 + 0.1, rewards
 
 

@@ -107,6 +107,12 @@ def make_minibatches(
     return minibatches
 
 
+def trained_tokens(rows: Sequence[Row], objective: Objective, critic: bool = False) -> int:
+    """How many tokens of `rows` carry a loss, in all epochs."""
+    useful = [row for row in rows if _has_gradient(row, objective, critic)]
+    return objective.epochs * sum(_trained(row, objective) for row in useful)
+
+
 def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
     """Rows of like length together, at most `micro_batch_tokens` with padding; a longer row stands alone."""
     packs: list[list[Row]] = []
