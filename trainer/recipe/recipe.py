@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.failure import Failure
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
 from trainer.recipe.stages import AnyStage
@@ -45,6 +46,7 @@ class Recipe(Section):
     logging: Logging = Logging()
     stages: list[AnyStage] = Field(min_length=1)
     ablation: Ablation | None = None
+    failure: Failure | None = None
 
     @model_validator(mode="after")
     def _stages_named(self) -> "Recipe":

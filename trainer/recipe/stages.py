@@ -97,6 +97,8 @@ class RLStage(Stage):
     group_size: int = Field(ge=2)
     micro_batch_tokens: int = Field(default=16384, gt=0)
     """Padded tokens of one forward pass."""
+    keep_every: int = Field(default=0, ge=0)
+    """Steps between checkpoints that stay in the stage's folder `kept/`; 0 keeps none but the last."""
     objective: Objective = Objective()
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
     rollouts: Rollouts
