@@ -216,7 +216,7 @@ def answer_probability(record: Record, answer: str | None) -> float | None:
 
 
 def span_probability(pieces: Sequence[str], chosen: Sequence[float | None], answer: str) -> float | None:
-    """exp of the mean of `chosen`, the pieces' log probabilities, over the last place that spells `answer`."""
+    """exp of the mean of `chosen`, the pieces' log probabilities, where they spell `answer` last."""
     text = "".join(pieces)
     first = text.rfind(answer)
     if first < 0:

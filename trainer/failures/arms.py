@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.recipe import Recipe
-from trainer.recipe.rl import Modes, RewardTerm
+from trainer.recipe.rl import Collapse, Modes, RewardTerm
 from trainer.recipe.stages import AnyStage, RLStage
 from trainer.rl.state import kept_folder
 
@@ -76,7 +76,12 @@ def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None)
     for stage in arms:
         if stage.start is not None:
             raise ValueError(
-                f"stages.{stage.name}.start: {stage.start!r} is wrong because all arms begin with model.path; "
+                f"stages.{stage.name}.start: {stage.start!r} is wrong because all arms begin with "
+                "model.path; leave it out"
+            )
+        if stage.collapse not in (None, Collapse()):
+            raise ValueError(
+                f"stages.{stage.name}.collapse: its alarms would stop what is to be shown, so none are heard; "
                 "leave it out"
             )
         if not stage.keep_every:
@@ -85,7 +90,9 @@ def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None)
     stages = [of_rl.get(stage.name, stage) for stage in recipe.stages]
     start = str(recipe.model.path)
     return Arms(
-        recipe.model_copy(update={"stages": [_copy(s, stages, seed, start) for seed in seeds for s in stages]}),
+        recipe.model_copy(
+            update={"stages": [_copy(s, stages, seed, start) for seed in seeds for s in stages]}
+        ),
         tuple(seeds),
         {name: [f"{name}_seed{seed}" for seed in seeds] for name in of_rl},
         asked == {0.0},
@@ -98,7 +105,7 @@ def _copy(stage: AnyStage, stages: Sequence[AnyStage], seed: int, start: str) ->
     begun = start if stage.start is None else names.get(stage.start, stage.start)
     changes: dict[str, Any] = {"name": names[stage.name], "seed": seed, "start": begun}
     if isinstance(stage, RLStage):
-        changes["rewards"] = [_renamed(term, names) for term in stage.rewards]
+        changes |= {"rewards": [_renamed(term, names) for term in stage.rewards], "collapse": None}
     return stage.model_copy(update=changes)
 
 
@@ -106,7 +113,9 @@ def _renamed(term: RewardTerm, names: Mapping[str, str]) -> RewardTerm:
     """The term with the stage it is learnt in, if any, by its new name."""
     named = term.options.get("stage")
     return (
-        term if named is None else term.model_copy(update={"options": {**term.options, "stage": names[named]}})
+        term
+        if named is None
+        else term.model_copy(update={"options": {**term.options, "stage": names[named]}})
     )
 
 

@@ -54,8 +54,8 @@ class Measured:
 def change(values: Array, first: int, last: int) -> Band:
     """Mean of `last` less `first` along the steps of [problems, seeds, steps, numbers]; [numbers]."""
     return bootstrap(
-        lambda draw: (values[draw[0]][:, draw[1]][:, :, last] - values[draw[0]][:, draw[1]][:, :, first]).mean(
-            (0, 1)
-        ),
+        lambda draw: (
+            values[draw[0]][:, draw[1]][:, :, last] - values[draw[0]][:, draw[1]][:, :, first]
+        ).mean((0, 1)),
         *values.shape[:2],
     )

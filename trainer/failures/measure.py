@@ -1,4 +1,4 @@
-"""Draw what is missing of the points' replies: one rollout backend, given each checkpoint's weights in turn."""
+"""Draw what is missing of the points' replies: one rollout backend, given each checkpoint's weights."""
 
 import sys
 from collections.abc import Sequence

@@ -84,15 +84,21 @@ def _through_training(numbers: Numbers, arm: Numbers) -> str:
     kind = "distinct_thinking" if numbers["thinks"] else "distinct_answers"
     noun = "thinking texts" if numbers["thinks"] else "answers"
     narrower = [moved["entropy"]["high"] < 0, moved[kind]["high"] < 0]
-    verdict = {2: "its modes collapse", 1: "one of the two signs of collapse is clear of noise", 0: "no collapse is shown"}[sum(narrower)]
-    first, last = arm["entropy"]["mean"][0], arm["entropy"]["mean"][-1]
+    verdict = {
+        2: "its modes collapse",
+        1: "one of the two signs of collapse is clear of noise",
+        0: "no collapse is shown",
+    }[sum(narrower)]
+    entropy, distinct, once, often = (
+        arm[name]["mean"] for name in ("entropy", kind, "pass_at_1", "pass_at_k")
+    )
     return (
-        f"In {arm['steps'][-1]} steps of {arm['name']} accuracy goes from {100 * arm['pass_at_1']['mean'][0]:.1f} "
-        f"to {100 * arm['pass_at_1']['mean'][-1]:.1f} %, entropy from {first:.3f} to {last:.3f} nats per token "
+        f"In {arm['steps'][-1]} steps of {arm['name']} accuracy goes from {100 * once[0]:.1f} to "
+        f"{100 * once[-1]:.1f} %, entropy from {entropy[0]:.3f} to {entropy[-1]:.3f} nats per token "
         f"({_limits(moved['entropy'], 1, 3)}) and the distinct {noun} among {numbers['draws']} replies from "
-        f"{arm[kind]['mean'][0]:.2f} to {arm[kind]['mean'][-1]:.2f} ({_limits(moved[kind], 1, 2)}): {verdict}, "
-        f"and problems solved once in {numbers['k']} go from {100 * arm['pass_at_k']['mean'][0]:.1f} to "
-        f"{100 * arm['pass_at_k']['mean'][-1]:.1f} % ({_limits(moved['pass_at_k'], 100, 1)} points)."
+        f"{distinct[0]:.2f} to {distinct[-1]:.2f} ({_limits(moved[kind], 1, 2)}): {verdict}, and problems "
+        f"solved once in {numbers['k']} go from {100 * often[0]:.1f} to {100 * often[-1]:.1f} % "
+        f"({_limits(moved['pass_at_k'], 100, 1)} points)."
     )
 
 
@@ -100,10 +106,14 @@ def _compared(numbers: Numbers, plain: Numbers, others: Sequence[Numbers]) -> st
     clauses = []
     for arm in others:
         entropy, accuracy = arm["against"]["entropy"], arm["against"]["pass_at_1"]
-        kept = "keeps" if entropy["low"] > 0 else "loses" if entropy["high"] < 0 else "does not clearly change"
+        kept = (
+            "keeps" if entropy["low"] > 0 else "loses" if entropy["high"] < 0 else "does not clearly change"
+        )
         cost = (
-            "at a cost in accuracy of" if accuracy["high"] < 0
-            else "with a gain in accuracy of" if accuracy["low"] > 0
+            "at a cost in accuracy of"
+            if accuracy["high"] < 0
+            else "with a gain in accuracy of"
+            if accuracy["low"] > 0
             else "with no clear change of accuracy,"
         )
         clauses.append(

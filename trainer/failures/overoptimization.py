@@ -1,8 +1,8 @@
 """Over-optimisation of a learned reward: proxy and true reward against the square root of KL.
 
-Gao, Schulman and Hilton 2023, "Scaling laws for reward model overoptimization" (arXiv:2210.10760): as a policy
-moves away from where it began, by best-of-n or by RL, the proxy goes on rising while the true reward rises,
-peaks and falls. Here the proxy is the reward that an arm is trained with, and the true one correctness.
+Gao, Schulman and Hilton 2023, "Scaling laws for reward model overoptimization" (arXiv:2210.10760): as a
+policy moves away from where it began, by best-of-n or by RL, the proxy goes on rising while the true reward
+rises, peaks and falls. Here the proxy is the reward an arm is trained with, and the true one correctness.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evals.compare.verdicts import sentence
 from trainer.failures.curves import Measured, Numbers
 from trainer.failures.estimators import best_of_n, best_of_n_kl
 from trainer.failures.intervals import Band, Draw, bootstrap, mean_band
@@ -62,7 +63,7 @@ def sentences(numbers: Numbers) -> list[str]:
 
 
 def _sentence(routes: Sequence[Numbers]) -> str:
-    return "; ".join(map(_clause, routes)) + "."
+    return sentence("; ".join(map(_clause, routes)))
 
 
 def _clause(route: Numbers) -> str:
@@ -70,7 +71,9 @@ def _clause(route: Numbers) -> str:
     peak, places = route["peak"], route["places"]
     fall, gain = route["fall"], route["gain"]
     pressure = route["pressure"]
-    head = f"{route['name']} takes the proxy from {proxy[0]:.2f} to {proxy[-1]:.2f} at {kl[-1]:.2f} nats of KL"
+    head = (
+        f"{route['name']} takes the proxy from {proxy[0]:.2f} to {proxy[-1]:.2f} at {kl[-1]:.2f} nats of KL"
+    )
     numbers = f"{100 * fall['mean']:+.1f} points, {100 * fall['low']:+.1f} to {100 * fall['high']:+.1f}"
     start, top, end = (f"{100 * true[place]:.1f} %" for place in (0, peak, -1))
     if over_optimizes(route):
@@ -116,7 +119,7 @@ def _trained(measured: Measured, arm: str, proxies: Proxies) -> Numbers:
     for column, seed in enumerate(measured.arms.seeds):
         for place, step in enumerate(steps):
             values[:, column, place, PROXY] = [_mean(its) for its in proxies[arm, seed, step]]
-    return route_numbers(arm, "step", steps, values)
+    return route_numbers(f"RL with {arm}", "step", steps, values)
 
 
 def _peak_test(values: Array, draw: Draw) -> Array:
@@ -137,7 +140,10 @@ def _peak_test(values: Array, draw: Draw) -> Array:
 
 
 def _column(band: Band, place: int) -> dict[str, Any]:
-    return {key: values[:, place].tolist() for key, values in zip(("mean", "low", "high"), (band.mean, band.low, band.high), strict=True)}
+    return {
+        key: values[:, place].tolist()
+        for key, values in zip(("mean", "low", "high"), (band.mean, band.low, band.high), strict=True)
+    }
 
 
 def _mean(values: Sequence[float]) -> float:
