@@ -1,4 +1,4 @@
-"""Failures of RL: estimators against enumeration, sentences that turn with the numbers, one from end to end."""
+"""Failures of RL: estimators against enumeration, sentences that turn with the numbers, one whole run."""
 
 import itertools
 import json

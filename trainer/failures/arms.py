@@ -81,7 +81,7 @@ def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None)
             )
         if stage.collapse not in (None, Collapse()):
             raise ValueError(
-                f"stages.{stage.name}.collapse: its alarms would stop what is to be shown, so none are heard; "
+                f"stages.{stage.name}.collapse: its alarms would stop what is to be shown, so all are off; "
                 "leave it out"
             )
         if not stage.keep_every:
