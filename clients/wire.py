@@ -154,7 +154,9 @@ def parse_format(payload: Mapping[str, Any]) -> ThinkingFormat:
 
 
 def parse_reply(payload: Mapping[str, Any], thinking_id: str | None = None) -> Reply:
-    """A whole chat or completion response. thinking_id: from its headers."""
+    """A whole chat or completion response; APIError if it is none. thinking_id: from its headers."""
+    if not isinstance(payload, Mapping) or not payload.get("choices", payload.get("error")):
+        raise APIError(200, f"the response has no choices: {json.dumps(payload)[:200]}")
     assembler = StreamAssembler(thinking_id)
     list(assembler.feed(payload, part="message"))
     return assembler.reply()

@@ -194,12 +194,15 @@ def load_model(path: Path, model: Model) -> PreTrainedModel:
     return loaded if model.lora is None else add_lora(loaded, model.lora)
 
 
-def add_lora(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
-    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call."""
+def add_lora(model: PreTrainedModel, lora: Lora, task: str = "CAUSAL_LM") -> PreTrainedModel:
+    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call.
+
+    task: as peft names it; for SEQ_CLS the head is trained whole.
+    """
     from peft import LoraConfig, get_peft_model
 
     settings = LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task,
         r=lora.rank,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
@@ -267,9 +270,10 @@ def merged_weights(
     adapter: Any = model.peft_config["default"]
     merged = {}
     for name, tensor in weights.items():
-        if ".lora_" in name:
+        if ".lora_" in name or ".original_module." in name:
             continue
         plain_name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+        plain_name = plain_name.replace(".modules_to_save.default.", ".")
         down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
         if ".base_layer.weight" in name and down is not None:
             up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]

@@ -24,6 +24,8 @@ RUNNERS = {
     "fusion": "trainer.sft",
     "general_rl": "trainer.rl",
     "distill": "trainer.distill",
+    "dpo": "trainer.preference",
+    "reward_model": "trainer.reward_model.stage",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
 INIT = "init"

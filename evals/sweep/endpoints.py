@@ -87,6 +87,15 @@ class Endpoints:
                 _check_same(servers[0].base_url, described[0], server.base_url, other)
             yield cls(described[0], servers, retries)
 
+    @classmethod
+    @asynccontextmanager
+    async def named(
+        cls, base_url: str, model: str, api_key: str | None, retries: int, timeout: float
+    ) -> AsyncIterator[Self]:
+        """One server whose model is known, so that it is asked nothing first."""
+        async with AsyncClient(base_url, api_key=api_key, timeout=timeout, retries=0) as client:
+            yield cls(Endpoint(model, None, None), [_Server(base_url, client)], retries)
+
     @property
     def in_flight(self) -> int:
         return sum(server.in_flight for server in self._servers)

@@ -42,7 +42,8 @@ def stages_of(run: Path, recipe: Recipe) -> list[Measured]:
     Raises ValueError for one without a checkpoint.
     """
     wanted = None if recipe.ablation is None else recipe.ablation.stages
-    names = [stage.name for stage in recipe.stages if wanted is None or stage.name in wanted]
+    policies = [stage.name for stage in recipe.stages if stage.leaves_policy]
+    names = [name for name in policies if wanted is None or name in wanted]
     starts = {stage.name: recipe.start_of(stage) for stage in recipe.stages}
     found = []
     for name in names:

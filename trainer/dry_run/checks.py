@@ -14,7 +14,7 @@ from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tok
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
-from trainer.rewards import build_rewards
+from trainer.rewards import stage_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
 from trainer.run import differences
@@ -170,7 +170,7 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
             "stages", lambda: _look_at_rows(stage, settings, RowSource(settings, seed, form, examples))
         )
     elif isinstance(settings, RLStage):
-        found.attempt(f"{path}.rewards", lambda: build_rewards(settings.rewards, (form.open, form.close)))
+        found.attempt(f"{path}.rewards", lambda: stage_rewards(settings, (form.open, form.close), found.out))
         prompts, replies = settings.prompts_per_step * settings.group_size, settings.rollouts.max_tokens
         updates = settings.objective.epochs * settings.objective.minibatches
         stage.steps, stage.tokens = settings.steps * updates, settings.steps * prompts * replies

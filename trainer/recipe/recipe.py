@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from trainer.recipe.failure import Failure
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
-from trainer.recipe.stages import AnyStage
+from trainer.recipe.stages import AnyStage, RLStage
 
 
 class Logging(Section):
@@ -56,15 +56,20 @@ class Recipe(Section):
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
             _check_start(stage.name, stage.start, names[:index], names[index:])
+            _check_policy(stage, self.stages[:index])
+            _check_reward_models(stage, self.stages[:index])
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(
                     f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon "
                     "is for whole matrices and model.lora trains thin ones; leave it out"
                 )
         if self.ablation and self.ablation.stages is not None:
-            unknown = sorted(set(self.ablation.stages) - set(names))
+            policies = [stage.name for stage in self.stages if stage.leaves_policy]
+            unknown = sorted(set(self.ablation.stages) - set(policies))
             if unknown:
-                raise ValueError(f"ablation.stages: {unknown} are no stages; the stages are {names}")
+                raise ValueError(
+                    f"ablation.stages: {unknown} are no stages that leave a policy; those are {policies}"
+                )
         return self
 
     def start_of(self, stage: AnyStage) -> str | None:
@@ -72,8 +77,8 @@ class Recipe(Section):
         if stage.start is not None:
             return stage.start
         names = [other.name for other in self.stages]
-        index = names.index(stage.name)
-        return names[index - 1] if index else None
+        before = self.stages[: names.index(stage.name)]
+        return next((other.name for other in reversed(before) if other.leaves_policy), None)
 
     def begun_with(self, start: str | None, only: Sequence[str] = ()) -> "Recipe":
         """This recipe with `start` given to the first stage to be run, which is the first of `only`, if any.
@@ -113,3 +118,25 @@ def _check_start(name: str, start: str | None, earlier: list[str], later: list[s
         raise ValueError(
             f"{field} is neither an earlier stage nor a folder; name one of {earlier} or give a path"
         )
+
+
+def _check_policy(stage: AnyStage, earlier: Sequence[AnyStage]) -> None:
+    """Raise ValueError if the stage begins with a checkpoint that is no policy."""
+    policies = [other.name for other in earlier if other.leaves_policy]
+    if stage.start in {other.name for other in earlier} - set(policies):
+        raise ValueError(
+            f"stages.{stage.name}.start: {stage.start!r} is wrong because that stage leaves a reward model, "
+            f"which gives no replies; name one of {policies}, or a checkpoint's folder"
+        )
+
+
+def _check_reward_models(stage: AnyStage, earlier: Sequence[AnyStage]) -> None:
+    """Raise ValueError if a stage is rewarded by a reward model that no earlier stage leaves."""
+    models = [other.name for other in earlier if not other.leaves_policy]
+    for term in stage.rewards if isinstance(stage, RLStage) else []:
+        named = term.options.get("stage") if term.name == "learned" else None
+        if named is not None and named not in models:
+            raise ValueError(
+                f"stages.{stage.name}.rewards.learned.options.stage: {named!r} is no earlier reward_model "
+                f"stage; those are {models}; name one, or give path in its place"
+            )

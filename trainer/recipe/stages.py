@@ -7,34 +7,11 @@ from pydantic import Field, model_validator
 
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
+from trainer.recipe.preference import PairStage, PreferenceObjective
+from trainer.recipe.reward_model import RewardModelStage
 from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
 from trainer.recipe.section import Section
-
-THINKMATH = Source(kind="thinkmath")
-
-
-class Stage(Section):
-    """What all stages have."""
-
-    name: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$")
-    """Names the stage's folder; the kind unless given."""
-    start: str | None = None
-    """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
-    seed: int | None = None
-    """None is the recipe's."""
-    data: list[Source] = Field(default=[THINKMATH], min_length=1)
-    optimizer: Optimizer
-    checkpoint_every: int = Field(default=50, gt=0)
-    """Optimizer steps."""
-    evaluate_every: int = Field(default=0, ge=0)
-    """Optimizer steps between measurements on held-out problems; 0 is never."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_by_kind(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.get("name") and isinstance(value.get("kind"), str):
-            return {**value, "name": value["kind"]}
-        return value
+from trainer.recipe.stage import Stage
 
 
 class SFTStage(Stage):
@@ -101,6 +78,9 @@ class RLStage(Stage):
     """Steps between checkpoints that stay in the stage's folder `kept/`; 0 keeps none but the last."""
     objective: Objective = Objective()
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
+    rewards_unverified: bool = False
+    """Allow rewards with which a wrong reply may beat a right one, as with a learned reward alone. Whether
+    answers are right is measured all the same."""
     rollouts: Rollouts
     sampling: ProblemSampling = ProblemSampling()
     budget: Budget = Budget()
@@ -176,4 +156,23 @@ class Distill(Stage):
         return self
 
 
-AnyStage = Annotated[ColdStart | ReasoningRL | Fusion | GeneralRL | Distill, Field(discriminator="kind")]
+class DPO(PairStage):
+    """Learning from pairs of replies, of which one is better (DPO, arXiv 2305.18290, and its kin)."""
+
+    kind: Literal["dpo"] = "dpo"
+    objective: PreferenceObjective = PreferenceObjective()
+
+    @model_validator(mode="after")
+    def _measures_something(self) -> "DPO":
+        if bool(self.evaluate_every) != bool(self.pairs.held_out):
+            raise ValueError(
+                f"evaluate_every: {self.evaluate_every} with pairs.held_out {self.pairs.held_out} measures "
+                "nothing; give both, or neither"
+            )
+        return self
+
+
+AnyStage = Annotated[
+    ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage,
+    Field(discriminator="kind"),
+]

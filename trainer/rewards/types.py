@@ -1,7 +1,7 @@
 """What a reward function sees of a finished rollout, and what it is."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from evals.problems import Problem
@@ -31,10 +31,16 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A reply's reward. parts: each term's own value, before its weight, also where that is 0."""
+    """A reply's reward.
+
+    parts: each term's own value, before its weight, also where that is 0; whether the reply is right is
+    always among them, as `correctness`. notes: what terms tell beside it: numbers, whose means are logged,
+    and text, which goes to the traces.
+    """
 
     total: float
     parts: dict[str, float]
+    notes: Mapping[str, float | str] = field(default_factory=dict)
 
 
 class Reward(Protocol):

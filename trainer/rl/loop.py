@@ -17,7 +17,7 @@ from trainer.optimizers import build_optimizer, set_learning_rate
 from trainer.processes import join_processes
 from trainer.progress import Progress, trace_of
 from trainer.recipe.stages import RLStage
-from trainer.rewards import build_rewards
+from trainer.rewards import stage_rewards
 from trainer.rl.batches import make_minibatches, make_rows
 from trainer.rl.collapse import CollapseError, CollapseMonitor
 from trainer.rl.evaluation import choose_arms, held_out_problems, measure
@@ -65,7 +65,7 @@ class RLLoop:
         examples = open_sources(stage.data, context.seed)
         self._sampler = ProblemSampler(examples, stage.sampling, context.seed)
         self._monitor = None if stage.collapse is None else CollapseMonitor(stage.collapse)
-        self._rewards = build_rewards(stage.rewards, (self._form.open, self._form.close))
+        self._rewards = stage_rewards(stage, (self._form.open, self._form.close), context.run)
         self._backend: RolloutBackend = open_backend(stage.rollouts, context.start, context.seed)
         self._rollouts = RolloutStep(
             stage,
@@ -199,6 +199,7 @@ class RLLoop:
                 answer=group.prompt.problem.answer,
                 reward=group.scores[0].total,
                 **group.scores[0].parts,
+                **group.scores[0].notes,
             )
             for group in sampled.finished
         ]

@@ -45,6 +45,9 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     }
     for name in replies[0][1].parts:
         metrics[f"reward/{name}"] = sum(scored.parts[name] for _, scored in replies) / len(replies)
+    for name, note in replies[0][1].notes.items():
+        if not isinstance(note, str):
+            metrics[name] = sum(float(scored.notes[name]) for _, scored in replies) / len(replies)
     if think:
         metrics["length/thinking"] = _mean(think, lambda reply: reply[0].thinking_tokens)
         metrics["cut/share"] = len(cut) / len(think)

@@ -10,6 +10,8 @@ Only what the model itself must write carries loss:
 
 from functools import cached_property, lru_cache
 
+from transformers import PreTrainedTokenizerBase
+
 from evals.grading.extract import boxes
 from serve.formats import ThinkingFormat
 from trainer.examples import Example
@@ -17,6 +19,23 @@ from trainer.rows.conversation import Conversation, prompt_ids, render
 from trainer.rows.row import Row
 
 ANSWER = "SO-IT-IS"
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that ends a reply: what the chat template writes after one.
+
+    Raises ValueError if it writes none.
+    """
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}], tokenize=False
+    )
+    after = tokenizer.encode(text.rpartition(ANSWER)[2], add_special_tokens=False)
+    if not after or after[0] not in tokenizer.added_tokens_decoder:
+        raise ValueError(
+            f"chat_template: after a reply it writes {tokenizer.decode(after)!r}, which is no control token, "
+            "so no reply would end; let it write the end-of-turn token there"
+        )
+    return str(tokenizer.added_tokens_decoder[after[0]])
 
 
 class ReplyWriter:
@@ -34,21 +53,8 @@ class ReplyWriter:
 
     @cached_property
     def end_of_turn(self) -> str:
-        """The token that ends a reply: what the chat template writes after one.
-
-        Raises ValueError if it writes none.
-        """
-        tokenizer = self.form.tokenizer
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": "?"}, {"role": "assistant", "content": ANSWER}], tokenize=False
-        )
-        after = self.form.encode(text.rpartition(ANSWER)[2])
-        if not after or after[0] not in tokenizer.added_tokens_decoder:
-            raise ValueError(
-                f"chat_template: after a reply it writes {tokenizer.decode(list(after))!r}, which is no "
-                "control token, so no reply would end; let it write the end-of-turn token there"
-            )
-        return str(tokenizer.added_tokens_decoder[after[0]])
+        """The token that ends a reply; ValueError as `end_of_turn`."""
+        return end_of_turn(self.form.tokenizer)
 
     def think_row(self, conversation: Conversation, example: Example) -> Row:
         """Thinking and response, all trained with weight 1."""

@@ -119,14 +119,8 @@ class Plan:
     def _micro_batches(self, batch: Sequences) -> list[Sequences]:
         """Parts of like size, as few as `micro_batch_tokens` allows, equally many for every process."""
         lengths = [_length(sequence) for sequence in batch]
-        limit = self._stage.micro_batch_tokens
-        count = self._processes
-        while True:
-            parts = partition(lengths, count)
-            largest = max(_area(lengths[begin:end]) for begin, end in parts)
-            if limit is None or largest <= limit or count >= len(lengths):
-                return [batch[begin:end] for begin, end in parts]
-            count += self._processes
+        parts = divide(lengths, self._stage.micro_batch_tokens, self._processes)
+        return [batch[begin:end] for begin, end in parts]
 
 
 def _usable(drawn: Sequence[Row | str], what: str) -> list[Row]:
@@ -154,6 +148,20 @@ def pack(rows: Sequence[Row], length: int) -> Sequences:
             sequences[place].append(row)
             room[place] -= size
     return sequences
+
+
+def divide(lengths: Sequence[int], limit: int | None, processes: int) -> list[tuple[int, int]]:
+    """Cut ascending lengths into parts of at most `limit` padded tokens, or of one row that has more.
+
+    Bounds (begin, end) of each: as few as can be, and as many for every process; some may be empty.
+    """
+    count = processes
+    while True:
+        parts = partition(lengths, count)
+        largest = max(_area(lengths[begin:end]) for begin, end in parts)
+        if limit is None or largest <= limit or count >= len(lengths):
+            return parts
+        count += processes
 
 
 def partition(lengths: Sequence[int], parts: int) -> list[tuple[int, int]]:

@@ -3,9 +3,11 @@
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from accelerate import PartialState
 from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
@@ -40,6 +42,27 @@ class SealedTrainer(Trainer):
 
     def _send_telemetry(self) -> None:
         """Nothing is reported to anyone."""
+
+
+class MicroBatchTrainer(SealedTrainer):
+    """A trainer whose batch is one process's whole share of a step: its collator divides it.
+
+    A batch has `micro_batches`, inputs of `compute_loss` each; and of the whole step, on all processes, its
+    `weight`, which loss sums are divided by, and its `tokens`.
+    """
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Forward and backward over this process's micro-batches; gradients are exchanged after the last."""
+        micro_batches = inputs["micro_batches"]
+        self.step_weight, self.step_tokens = inputs["weight"], inputs["tokens"]
+        losses = []
+        for number, micro_batch in enumerate(micro_batches, start=1):
+            last = number == len(micro_batches)
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, micro_batch, self.step_weight))
+        return torch.stack(losses).sum()
 
 
 class MeasuredTrainer(Protocol):

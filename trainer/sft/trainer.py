@@ -1,7 +1,6 @@
 """TRL's SFT trainer on our batches: weighted token loss, tree masks, metrics of every step."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,13 +14,13 @@ from trainer.optimizers import build_optimizer, learning_rate_scale
 from trainer.recipe.stages import SFTStage
 from trainer.rows.batch import Batch, make_batch
 from trainer.sft.plan import Plan
-from trainer.sft.sealed import OnStep, SealedTrainer, StepCallback
+from trainer.sft.sealed import MicroBatchTrainer, OnStep, StepCallback
 
 MOST_LOGITS = 2**24
 """Of one forward pass, up to which they are held at once."""
 
 
-class RowTrainer(SealedTrainer, SFTTrainer):
+class RowTrainer(MicroBatchTrainer, SFTTrainer):
     """Trains on the steps of a plan.
 
     Its dataset is the numbers of all processes' shares and its collator makes a share from its number, so
@@ -52,19 +51,6 @@ class RowTrainer(SealedTrainer, SFTTrainer):
             optimizers=(optimizer, schedule),
             callbacks=[StepCallback(self, on_step)],
         )
-
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """Forward and backward over this process's micro-batches; gradients are exchanged after the last."""
-        micro_batches = inputs["micro_batches"]
-        self.step_weight, self.step_tokens = inputs["weight"], inputs["tokens"]
-        losses = []
-        for number, micro_batch in enumerate(micro_batches, start=1):
-            last = number == len(micro_batches)
-            with nullcontext() if last else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, micro_batch, self.step_weight))
-        return torch.stack(losses).sum()
 
     def compute_loss(
         self,

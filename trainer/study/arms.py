@@ -22,13 +22,14 @@ class Study:
 def spell_out(recipe: Recipe, seeds: Sequence[int]) -> Study:
     """Replace each stage that no other begins with by one for every seed, `<name>_seed<seed>`.
 
-    Raises ValueError unless the recipe has two such stages or more, which begin with the same checkpoint, and
-    two seeds or more are given, each once.
+    Stages that leave no policy stay as they are. Raises ValueError unless the recipe has two arms or more,
+    which begin with the same checkpoint, and two seeds or more are given, each once.
     """
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: {list(seeds)}; give two or more, each once: one says nothing of others")
     starts = {stage.name: recipe.start_of(stage) for stage in recipe.stages}
-    leaves = [stage for stage in recipe.stages if stage.name not in starts.values()]
+    # A reward model is what arms are rewarded by: one for all of them.
+    leaves = [stage for stage in recipe.stages if stage.leaves_policy and stage.name not in starts.values()]
     begun = {starts[stage.name] for stage in leaves}
     if len(leaves) < 2 or len(begun) > 1:
         told = ", ".join(f"{stage.name} from {starts[stage.name]}" for stage in leaves)
