@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.recipe import Recipe
+from trainer.recipe.preference import PairStage
 from trainer.recipe.rl import Collapse, Modes, RewardTerm
 from trainer.recipe.stages import AnyStage, RLStage
 from trainer.rl.state import kept_folder
@@ -51,9 +52,9 @@ class Point:
 def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None) -> Arms:
     """Give every stage of `recipe` to each seed: `<name>_seed<seed>`, with what they name renamed alike.
 
-    thinks: asks all problems of RL in that mode; None leaves the recipe's. Raises ValueError unless two seeds
-    or more are given, each once, the recipe begins with a checkpoint, its stages of RL (one or more) all
-    begin with that checkpoint, ask in one mode, and keep checkpoints to measure.
+    thinks: asks all problems of RL and of pairs in that mode; None leaves the recipe's. Raises ValueError
+    unless two seeds or more are given, each once, the recipe begins with a checkpoint, its stages of RL (one
+    or more) all begin with that checkpoint, ask in one mode, and keep checkpoints to measure.
     """
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: {list(seeds)}; give two or more, each once: one says nothing of others")
@@ -62,11 +63,12 @@ def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None)
             "model: failures are shown on a checkpoint that thinks already; give model.path without "
             "model.thinking"
         )
-    arms = [stage for stage in recipe.stages if isinstance(stage, RLStage)]
+    stages = list(recipe.stages)
+    if thinks is not None:
+        stages = [_asking(stage, Modes(no_think=float(not thinks))) for stage in stages]
+    arms = [stage for stage in stages if isinstance(stage, RLStage)]
     if not arms:
         raise ValueError("stages: none is of RL; give one or more of kind reasoning_rl or general_rl")
-    if thinks is not None:
-        arms = [stage.model_copy(update={"modes": Modes(no_think=float(not thinks))}) for stage in arms]
     asked = {stage.modes.no_think for stage in arms}
     if asked not in ({0.0}, {1.0}):
         raise ValueError(
@@ -86,17 +88,24 @@ def every_seed(recipe: Recipe, seeds: Sequence[int], thinks: bool | None = None)
             )
         if not stage.keep_every:
             raise ValueError(f"stages.{stage.name}.keep_every: 0 keeps no checkpoint to measure; give steps")
-    of_rl = {stage.name: stage for stage in arms}
-    stages = [of_rl.get(stage.name, stage) for stage in recipe.stages]
     start = str(recipe.model.path)
     return Arms(
         recipe.model_copy(
             update={"stages": [_copy(s, stages, seed, start) for seed in seeds for s in stages]}
         ),
         tuple(seeds),
-        {name: [f"{name}_seed{seed}" for seed in seeds] for name in of_rl},
+        {stage.name: [f"{stage.name}_seed{seed}" for seed in seeds] for stage in arms},
         asked == {0.0},
     )
+
+
+def _asking(stage: AnyStage, modes: Modes) -> AnyStage:
+    """The stage with problems asked in these modes, where it samples replies to reward or to compare."""
+    if isinstance(stage, RLStage):
+        return stage.model_copy(update={"modes": modes})
+    if isinstance(stage, PairStage) and stage.pairs.path is None:
+        return stage.model_copy(update={"pairs": stage.pairs.model_copy(update={"modes": modes})})
+    return stage
 
 
 def _copy(stage: AnyStage, stages: Sequence[AnyStage], seed: int, start: str) -> AnyStage:

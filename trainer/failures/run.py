@@ -23,7 +23,7 @@ from trainer.failures.overoptimization import sentences as over_optimization_sen
 from trainer.recipe import Recipe
 from trainer.recipe.failure import Failure
 from trainer.recipe.stages import RLStage
-from trainer.rewards import build_rewards
+from trainer.rewards import stage_rewards
 from trainer.run import run_recipe
 
 Name = Literal["over-optimization", "mode-collapse", "calibration"]
@@ -96,7 +96,7 @@ def proxies_of(measured: Measured, settings: Failure, run: Path) -> Proxies:
         for seed, name in zip(arms.seeds, names, strict=True):
             stage = stages[name]
             assert isinstance(stage, RLStage)
-            rewards = build_rewards(stage.rewards, (form.open, form.close))
+            rewards = stage_rewards(stage, (form.open, form.close), run)
             for step in measured.steps(arm):
                 groups = [
                     [reply.completion(problem, arms.thinks) for reply in its]
