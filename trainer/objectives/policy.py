@@ -21,6 +21,7 @@ def policy_loss(
     settings: Objective,
     normaliser: float,
     entropies: Tensor | None = None,
+    kl_in_loss: bool = True,
 ) -> tuple[Tensor, PolicyStats]:
     """Loss of one micro-batch of rollouts, to be minimised, and its statistics.
 
@@ -33,7 +34,7 @@ def policy_loss(
         old_logprobs: the trainer's, before the step's first update: `logprobs` itself where there is only
             one. No gradient goes through them.
         rollout_logprobs: the engine's, when it sampled.
-        advantages: one for each rollout, [rows].
+        advantages: one for each rollout, [rows], or for each token, [rows, tokens].
         mask: tokens that train (`loss_mask`), boolean [rows, tokens].
         reference_logprobs: the reference policy's; needed where kl.coefficient > 0.
         settings: the recipe's objective.
@@ -42,6 +43,7 @@ def policy_loss(
             gradients are averaged over processes (DDP, FSDP), multiply the loss by their number.
         entropies: of the distribution at each token (`entropy`), [rows, tokens]; needed where entropy_bonus
             is not 0, else for the statistics only.
+        kl_in_loss: False measures the KL only: it is in the rewards already.
 
     Raises:
         ValueError: what a term needs is missing, or the normaliser is not positive.
@@ -49,7 +51,7 @@ def policy_loss(
     if normaliser <= 0:
         raise ValueError(f"normaliser: {normaliser} is not positive; give what `normaliser` returns")
     old_logprobs = old_logprobs.detach()
-    spread = advantages.unsqueeze(1).expand_as(logprobs)
+    spread = advantages if advantages.dim() == 2 else advantages.unsqueeze(1).expand_as(logprobs)
     ratio = importance_ratio(logprobs, old_logprobs, mask, settings.ratio)
     weight = engine_correction(
         old_logprobs, rollout_logprobs, mask, settings.correction, settings.correction_cap
@@ -69,7 +71,8 @@ def policy_loss(
             raise ValueError("reference_logprobs: None, but kl.coefficient is not 0; give the reference's")
         difference = torch.where(mask, logprobs - reference_logprobs, 0.0)
         kl = kl_estimate(difference, torch.zeros_like(difference), settings.kl.estimator)
-        loss = loss + settings.kl.coefficient * kl
+        if kl_in_loss:
+            loss = loss + settings.kl.coefficient * kl
         sums["kl"] = kl
     if entropies is not None:
         entropies = torch.where(mask, entropies, 0.0)

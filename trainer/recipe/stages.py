@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.critic import Critic, check_advantages
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
 from trainer.recipe.preference import PairStage, PreferenceObjective
@@ -71,12 +72,15 @@ class RLStage(Stage):
     steps: int = Field(gt=0)
     prompts_per_step: int = Field(gt=0)
     """Groups, over all processes."""
-    group_size: int = Field(ge=2)
+    group_size: int = Field(ge=1)
+    """Replies to a prompt: at least 2, or 1 with a critic."""
     micro_batch_tokens: int = Field(default=16384, gt=0)
     """Padded tokens of one forward pass."""
     keep_every: int = Field(default=0, ge=0)
     """Steps between checkpoints that stay in the stage's folder `kept/`; 0 keeps none but the last."""
     objective: Objective = Objective()
+    critic: Critic | None = None
+    """None compares a group's rewards (GRPO); with one the stage is PPO."""
     rewards: list[RewardTerm] = Field(default=[RewardTerm(name="correctness")], min_length=1)
     rewards_unverified: bool = False
     """Allow rewards with which a wrong reply may beat a right one, as with a learned reward alone. Whether
@@ -94,6 +98,13 @@ class RLStage(Stage):
                 f"collapse.kl: {self.collapse.kl} is never reached because objective.kl.coefficient 0 loads "
                 "no reference; give a coefficient, or leave collapse.kl out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _advantages(self) -> "RLStage":
+        check_advantages(
+            self.critic, self.group_size, self.objective, self.rollouts, self.rewards, self.collapse
+        )
         return self
 
 

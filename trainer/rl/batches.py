@@ -15,10 +15,11 @@ from trainer.rollouts.types import Rollout
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A rollout to train on, with its advantage."""
+    """A rollout to train on, with its advantage in its group, and its reward."""
 
     rollout: Rollout
     advantage: float
+    reward: float = 0.0
 
     def __len__(self) -> int:
         return len(self.rollout.request.prompt_ids) + len(self.rollout.token_ids)
@@ -30,8 +31,9 @@ class MicroBatch:
 
     inputs: token ids without the last column, [rows, length]. targets: the token after each of the last W
     inputs, [rows, W]. mask: targets that train, boolean [rows, W]. rollout_logprobs: the engine's, [rows, W].
-    advantages: [rows]. old, reference: log-probabilities before the step's first update and of the reference
-    model, [rows, W], where they are needed.
+    advantages: [rows], or [rows, W] from a critic. rewards: [rows]. old, reference: log-probabilities before
+    the step's first update and of the reference model, [rows, W], where they are needed. values, returns: a
+    critic's before the first update, and what it is trained to give, [rows, W].
     """
 
     inputs: Tensor
@@ -39,8 +41,11 @@ class MicroBatch:
     mask: Tensor
     rollout_logprobs: Tensor
     advantages: Tensor
+    rewards: Tensor
     old: Tensor | None = None
     reference: Tensor | None = None
+    values: Tensor | None = None
+    returns: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,9 @@ def make_rows(groups: Sequence[ScoredGroup], std: bool) -> list[Row]:
     rewards = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
     advantages = group_advantages(rewards, std).tolist()
     return [
-        Row(rollout, advantage)
+        Row(rollout, advantage, reward)
         for group, values in zip(groups, advantages, strict=True)
-        for rollout, advantage in zip(group.rollouts, values, strict=True)
+        for rollout, advantage, reward in zip(group.rollouts, values, group.rewards, strict=True)
     ]
 
 
@@ -73,12 +78,13 @@ def make_minibatches(
     rank: int,
     ranks: int,
     device: torch.device,
+    critic: bool = False,
 ) -> list[Minibatch]:
     """Split rows at random into `objective.minibatches` and pack this process's part of each.
 
     Which rows share an optimizer step does not depend on the number of processes. Each process gets as many
     micro-batches as the one with most, by empty ones, so that their collective operations match. Rows without
-    a gradient are counted in the normaliser and not computed.
+    a gradient are counted in the normaliser and not computed; a critic learns from every row.
     """
     order = list(range(len(rows)))
     derive_rng(seed).shuffle(order)
@@ -88,7 +94,7 @@ def make_minibatches(
         if not part:
             continue
         chosen = sorted((rows[index] for index in part), key=len)
-        useful = [row for row in chosen if _has_gradient(row, objective)]
+        useful = [row for row in chosen if _has_gradient(row, objective, critic)]
         packs = [_pack(useful[other::ranks], micro_batch_tokens) for other in range(ranks)]
         most = max(1, *(len(pack) for pack in packs))
         micro_batches = [_tensors(pack, objective, device) for pack in packs[rank]]
@@ -112,9 +118,9 @@ def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
     return packs
 
 
-def _has_gradient(row: Row, objective: Objective) -> bool:
+def _has_gradient(row: Row, objective: Objective, critic: bool) -> bool:
     regularised = objective.kl.coefficient > 0 or objective.entropy_bonus != 0
-    return _trained(row, objective) > 0 and (regularised or row.advantage != 0)
+    return _trained(row, objective) > 0 and (critic or regularised or row.advantage != 0)
 
 
 def _trained(row: Row, objective: Objective) -> int:
@@ -143,4 +149,5 @@ def _tensors(rows: Sequence[Row], objective: Objective, device: torch.device) ->
         mask=mask[:, first:].to(device),
         rollout_logprobs=logprobs[:, first:].to(device),
         advantages=torch.tensor([row.advantage for row in rows]).to(device),
+        rewards=torch.tensor([row.reward for row in rows]).to(device),
     )

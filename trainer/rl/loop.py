@@ -20,6 +20,7 @@ from trainer.recipe.stages import RLStage
 from trainer.rewards import stage_rewards
 from trainer.rl.batches import make_minibatches, make_rows
 from trainer.rl.collapse import CollapseError, CollapseMonitor
+from trainer.rl.critic import open_critic
 from trainer.rl.evaluation import choose_arms, held_out_problems, measure
 from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
@@ -62,6 +63,17 @@ class RLLoop:
         self._model, self._optimizer = self._accelerator.prepare(
             model, build_optimizer(model, stage.optimizer)
         )
+        self._critic = None
+        if stage.critic is not None:
+            self._critic = open_critic(
+                stage.critic,
+                stage.optimizer,
+                stage.objective,
+                context.recipe.model,
+                model,
+                context.start,
+                self._accelerator,
+            )
         examples = open_sources(stage.data, context.seed)
         self._sampler = ProblemSampler(examples, stage.sampling, context.seed)
         self._monitor = None if stage.collapse is None else CollapseMonitor(stage.collapse)
@@ -85,6 +97,8 @@ class RLLoop:
             stage.objective,
             stage.optimizer,
             stage.rollouts.temperature,
+            self._critic,
+            kl_in_loss=stage.critic is None or not stage.critic.kl_in_reward,
         )
         self._arms = choose_arms(context.recipe, stage)
         self._problems = held_out_problems(context.recipe) if stage.evaluate_every else []
@@ -163,6 +177,8 @@ class RLLoop:
         # Dropout, where a model has any, must be the same after a restart.
         torch.manual_seed(derive_seed(seed, "train", self._step, accelerator.process_index))
         scale = set_learning_rate(self._optimizer, self._step / self._stage.steps, self._stage.optimizer)
+        if self._critic is not None:
+            self._critic.set_learning_rate(self._step / self._stage.steps)
         minibatches = make_minibatches(
             make_rows(sampled.kept, self._stage.objective.advantage_std),
             self._stage.objective,
@@ -172,6 +188,7 @@ class RLLoop:
             accelerator.process_index,
             accelerator.num_processes,
             accelerator.device,
+            critic=self._critic is not None,
         )
         return self._update.run(minibatches) | {"learning_rate_scale": scale}
 

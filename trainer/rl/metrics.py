@@ -17,8 +17,8 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
     `cut/share` is of the replies asked to think, `cut/accuracy` of those that were cut; `reward/think`,
     `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode. What has
-    no replies is left out. `entropy` is the mean of -log p over sampled tokens, an unbiased estimate of the
-    sampling distribution's entropy (nats per token).
+    no replies is left out, and what compares a group's replies where it has one. `entropy` is the mean of
+    -log p over sampled tokens, an unbiased estimate of the sampling distribution's entropy (nats per token).
     """
     replies = [reply for group in groups for reply in zip(group.completions, group.scores, strict=True)]
     if not replies:
@@ -37,12 +37,13 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     metrics = {
         "entropy": -sum(sampled) / max(len(sampled), 1),
         "reward/total": _mean(replies, _total),
-        "reward/deviation": float(rewards.std(dim=1).mean()),
-        "group/zero_variance": float(zero_variance(rewards).double().mean()),
         "length/mean": _mean(replies, lambda reply: reply[0].tokens),
         "truncated/share": _mean(replies, lambda reply: reply[0].finish_reason == "length"),
         "mode/following": _mean(replies, lambda reply: has_thinking(reply[0]) == reply[0].thinks),
     }
+    if rewards.shape[1] > 1:
+        metrics["reward/deviation"] = float(rewards.std(dim=1).mean())
+        metrics["group/zero_variance"] = float(zero_variance(rewards).double().mean())
     for name in replies[0][1].parts:
         metrics[f"reward/{name}"] = sum(scored.parts[name] for _, scored in replies) / len(replies)
     for name, note in replies[0][1].notes.items():
