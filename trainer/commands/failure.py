@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail, termination_interrupts
 
 NAMES = ("over-optimization", "mode-collapse", "calibration")
 _EXAMPLE = """examples:
@@ -47,17 +47,27 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="override a value of the recipe, as in failure.limit=50 (repeat for more)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run (runs/<failure>)")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, print what will be trained, and train nothing",
+    )
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Train, measure, and print the sentences."""
     import httpx
+    from accelerate import PartialState
+    from transformers.utils import logging
 
     from clients import APIError
+    from trainer.dry_run import check, show
+    from trainer.failures.arms import every_seed
     from trainer.failures.run import recipe_of, run_failure
     from trainer.recipe import load_recipe
 
+    logging.disable_progress_bar()
     overrides = [*options.overrides]
     if options.start is not None:
         overrides.append(f'model.path="{options.start}"')
@@ -65,12 +75,17 @@ def run(options: argparse.Namespace) -> int:
     out: Path = options.out or Path("runs") / options.name
     try:
         recipe = load_recipe(options.recipe or recipe_of(options.name), overrides)
-        folder = run_failure(options.name, recipe, options.seeds, out, thinks)
+        if options.dry_run:
+            found = check(every_seed(recipe, options.seeds, thinks).recipe, out)
+            print(show(found))
+            return WRONG_USAGE if found.mistakes else 0
+        with termination_interrupts():
+            folder = run_failure(options.name, recipe, options.seeds, out, thinks)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except (RuntimeError, APIError, httpx.HTTPError) as error:
         return fail(f"{error}\nwhat is done is kept; the same command goes on", FAILED)
     except KeyboardInterrupt:
         return fail("stopped; the same command goes on where it was", INTERRUPTED)
-    print((folder / f"{options.name}.md").read_text("utf-8"))
+    PartialState().print((folder / f"{options.name}.md").read_text("utf-8"))
     return 0

@@ -6,7 +6,7 @@ for being right gains by always giving its likeliest answer, so that its agreeme
 right from wrong.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,16 +80,21 @@ def _source_numbers(pairs: list[list[Pairs]]) -> Numbers:
     """pairs: [seeds][steps] of problems."""
     problems, seeds, steps = len(pairs[0][0]), len(pairs), len(pairs[0])
 
-    def at(step: int) -> Callable[[Draw], Array]:
+    def curve(draw: Draw) -> Array:
         # Each seed's own error, then their mean: pooled seeds would cancel errors of opposite sign.
-        return lambda draw: np.mean([scores(*_gathered(pairs[s][step], draw[0])) for s in draw[1]], axis=0)
+        found = np.array(
+            [
+                np.mean([scores(*_gathered(pairs[s][t], draw[0])) for s in draw[1]], axis=0)
+                for t in range(steps)
+            ]
+        )
+        return np.vstack([found, found[-1] - found[0]])
 
-    bands = [bootstrap(at(step), problems, seeds, 400) for step in range(steps)]
-    first, last = at(0), at(steps - 1)
-    moved = bootstrap(lambda draw: last(draw) - first(draw), problems, seeds)
+    band = bootstrap(curve, problems, seeds)
+    along = Band(band.mean[:-1], band.low[:-1], band.high[:-1])
     return {
-        **{name: _column(bands, place) for place, name in enumerate(SCORES)},
-        "change": {name: moved.at(place).to_json() for place, name in enumerate(SCORES)},
+        **{name: along.along(place) for place, name in enumerate(SCORES)},
+        "change": {name: band.at(steps, place).to_json() for place, name in enumerate(SCORES)},
         "noise_floor": [_floor(pairs, step) for step in (0, steps - 1)],
         "bins": [_bins(pairs, step) for step in (0, steps - 1)],
     }
@@ -125,10 +130,6 @@ def _bins(pairs: list[list[Pairs]], step: int) -> list[Numbers]:
         }
         for b in found
     ]
-
-
-def _column(bands: Sequence[Band], place: int) -> Numbers:
-    return {key: [float(getattr(band, key)[place]) for band in bands] for key in ("mean", "low", "high")}
 
 
 def sentences(numbers: Numbers) -> list[str]:

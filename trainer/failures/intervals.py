@@ -21,11 +21,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def verdict(self) -> str:
-        """`up`, `down`, or `unclear` where the interval holds 0."""
-        return "up" if self.low > 0 else "down" if self.high < 0 else "unclear"
-
     def to_json(self) -> dict[str, Any]:
         return {"mean": self.mean, "low": self.low, "high": self.high}
 
@@ -67,8 +62,13 @@ class Band:
         """One of them."""
         return Interval(float(self.mean[place]), float(self.low[place]), float(self.high[place]))
 
-    def to_json(self) -> dict[str, Any]:
-        return {"mean": self.mean.tolist(), "low": self.low.tolist(), "high": self.high.tolist()}
+    def along(self, place: int) -> dict[str, list[float]]:
+        """Of [steps, numbers] one number at every step, as JSON values."""
+        return {
+            "mean": self.mean[:, place].tolist(),
+            "low": self.low[:, place].tolist(),
+            "high": self.high[:, place].tolist(),
+        }
 
 
 def mean_band(values: Array) -> Band:

@@ -69,6 +69,7 @@ def _draw(
     start = load_model(arms.start, Model(path=arms.start)).eval()
     form = load_format(load_tokenizer(arms.start), arms.start)
     backend.sync(policy, version)
+    folder.mkdir(parents=True, exist_ok=True)
     settings = _rollouts(arms)
     requests = []
     for problem in problems:

@@ -12,7 +12,7 @@ import numpy as np
 from evals.stats import pass_at_k
 from trainer.failures.curves import Measured, Numbers, change
 from trainer.failures.estimators import expected_distinct
-from trainer.failures.intervals import Band, bootstrap, mean_band
+from trainer.failures.intervals import bootstrap, mean_band
 from trainer.failures.replies import Reply
 
 DRAWS = 8
@@ -37,7 +37,7 @@ def mode_collapse_numbers(measured: Measured, samples: int) -> Numbers:
             {
                 "name": arm,
                 "steps": measured.steps(arm),
-                **{name: _column(band, place) for place, name in enumerate(NAMES)},
+                **{name: band.along(place) for place, name in enumerate(NAMES)},
                 "change": {name: moved.at(place).to_json() for place, name in enumerate(NAMES)},
                 "against": None if plain is values else _against(plain, values),
             }
@@ -132,11 +132,3 @@ def _against(plain: np.ndarray, values: np.ndarray) -> Numbers:
 
 def _limits(interval: Numbers, scale: float, digits: int) -> str:
     return f"{scale * interval['low']:+.{digits}f} to {scale * interval['high']:+.{digits}f}"
-
-
-def _column(band: Band, place: int) -> Numbers:
-    return {
-        "mean": band.mean[:, place].tolist(),
-        "low": band.low[:, place].tolist(),
-        "high": band.high[:, place].tolist(),
-    }

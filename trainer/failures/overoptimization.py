@@ -6,7 +6,6 @@ rises, peaks and falls. Here the proxy is the reward an arm is trained with, and
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from evals.compare.verdicts import sentence
 from trainer.failures.curves import Measured, Numbers
 from trainer.failures.estimators import best_of_n, best_of_n_kl
-from trainer.failures.intervals import Band, Draw, bootstrap, mean_band
+from trainer.failures.intervals import Draw, bootstrap, mean_band
 
 Array = NDArray[np.float64]
 Proxies = dict[tuple[str, int, int], list[list[float]]]
@@ -46,7 +45,7 @@ def route_numbers(name: str, pressure: str, places: Sequence[int], values: Array
         "pressure": pressure,
         "places": list(places),
         "peak": peak,
-        **{key: _column(band, place) for key, place in (("proxy", PROXY), ("true", TRUE), ("kl", KL))},
+        **{key: band.along(place) for key, place in (("proxy", PROXY), ("true", TRUE), ("kl", KL))},
         **{key: test.at(place).to_json() for place, key in enumerate(("gain", "fall", "proxy_after"))},
     }
 
@@ -125,7 +124,9 @@ def _trained(measured: Measured, arm: str, proxies: Proxies) -> Numbers:
 def _peak_test(values: Array, draw: Draw) -> Array:
     """(gain, fall, proxy's change from the peak to the end), cross-fitted over even and odd problems."""
     problems, seeds = draw
-    halves = [values[problems[problems % 2 == part]][:, seeds].mean((0, 1)) for part in (0, 1)]
+    parts = [problems[problems % 2 == part] for part in (0, 1)]
+    # Of very few problems a resample may be all even or all odd.
+    halves = [values[part if len(part) else problems][:, seeds].mean((0, 1)) for part in parts]
     found = []
     for chosen, taken in (halves, halves[::-1]):
         peak = int(chosen[:, TRUE].argmax())
@@ -137,13 +138,6 @@ def _peak_test(values: Array, draw: Draw) -> Array:
             )
         )
     return np.mean(found, axis=0)
-
-
-def _column(band: Band, place: int) -> dict[str, Any]:
-    return {
-        key: values[:, place].tolist()
-        for key, values in zip(("mean", "low", "high"), (band.mean, band.low, band.high), strict=True)
-    }
 
 
 def _mean(values: Sequence[float]) -> float:
