@@ -3,15 +3,18 @@
 import gc
 import importlib
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
+from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
@@ -28,6 +31,8 @@ RUNNERS = {
     "reward_model": "trainer.reward_model.stage",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
+LOCK = "lock"
+"""File, in the run's folder, that a running run holds."""
 INIT = "init"
 """Folder, in the run's, of a model made from nothing or given thinking."""
 FREE_IN_MODEL = ("gradient_checkpointing",)
@@ -57,13 +62,36 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
+        RunError: `out` holds a run that has learnt something else or that another process writes to, or a
+            stage's beginning is not there.
     """
     processes = join_processes()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+    with _held(out) if processes.is_main_process else nullcontext():
+        return _run_stages(recipe, out, only, processes)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other runs from writing to `out`."""
+    try:
+        file = acquire(out / LOCK)
+    except HeldError as error:
+        raise RunError(
+            f"{out} is being written by another run (process {error}); wait for it, end it, or give "
+            "another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def _run_stages(recipe: Recipe, out: Path, only: Sequence[str], processes: PartialState) -> Path:
+    if processes.is_main_process:
         claim(out, recipe)
     processes.wait_for_everyone()
     checkpoint = out

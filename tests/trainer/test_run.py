@@ -1,6 +1,7 @@
 """A run: a tree of stages, killed and resumed; finished stages stay, and another recipe's run is refused."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from evals.locks import acquire
 from trainer.cli import main
 from trainer.recipe import load_recipe
-from trainer.run import RunError, claim, differences, run_recipe, start_folder
+from trainer.run import LOCK, RunError, claim, differences, run_recipe, start_folder
 
 RECIPE = """
 seed = 0
@@ -155,6 +157,14 @@ def test_a_run_of_another_recipe_is_refused(recipe: Path, tmp_path: Path) -> Non
         claim(out, load_recipe(recipe, ["seed=1"]))
     (out / "control").mkdir()
     assert differences(out, load_recipe(recipe, ["stages.control.start=fusion"])) == ["stages.control.start"]
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(recipe: Path, tmp_path: Path) -> None:
+    held = acquire(tmp_path / LOCK)
+    with pytest.raises(RunError, match=rf"another run \(process {os.getpid()}\)"):
+        run_recipe(load_recipe(recipe), tmp_path)
+    assert not (tmp_path / "recipe.json").exists()
+    os.close(held)
 
 
 def test_stages_begin_in_folders(recipe: Path, tmp_path: Path) -> None:
