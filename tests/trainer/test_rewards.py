@@ -296,7 +296,7 @@ def test_custom_reward_is_held_to_what_it_declares(custom_module: str, name: str
             [RewardTerm(name="correctness"), RewardTerm(name="style")],
             "'style' is no term; give one of correctness",
         ),
-        ([RewardTerm(name="format")], "correctness is not among format"),
+        ([RewardTerm(name="format")], "neither correctness nor equivalence is among format"),
         ([RewardTerm(name="correctness"), RewardTerm(name="correctness")], "correctness is given twice"),
         ([RewardTerm(name="correctness", options={"greder": "exact"})], "options of correctness: greder"),
         ([RewardTerm(name="correctness", options={"grader": "mine"})], "options of correctness: grader"),

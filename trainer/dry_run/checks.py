@@ -12,9 +12,13 @@ from evals.problems import load
 from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
+from trainer.dry_run.reward_models import look_at_reward_models
+from trainer.preference.plan import pair_steps
+from trainer.preference.source import given_pairs, problems_asked
 from trainer.recipe import Recipe
+from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
-from trainer.rewards import stage_rewards
+from trainer.rewards import build_rewards, stage_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
 from trainer.run import differences
@@ -23,6 +27,8 @@ from trainer.sources import ExampleStream, open_sources
 
 SAMPLE = 64
 """Examples whose tokens are counted."""
+SECTIONS = {"fusion": ".rejection", "dpo": ".pairs", "reward_model": ".pairs"}
+"""Of stages that have their rollouts there."""
 Result = TypeVar("Result")
 
 
@@ -31,8 +37,9 @@ class StageFindings:
     """What is known of a stage before it runs; None where it could not be found out.
 
     status: `to run`, `begun` or `finished` in the run's folder. size: examples in its data, None if endless.
-    prompt_tokens: of a prompt, mean over the first examples. steps: optimizer steps. tokens: trained by SFT;
-    sampled at most by RL. kv_tokens: what the engine's cache holds.
+    prompt_tokens: of a prompt, mean over the first examples. steps: optimizer steps, at most where pairs are
+    sampled. tokens: trained by SFT and on given pairs; sampled at most by others. kv_tokens: what the
+    engine's cache holds.
     """
 
     stage: AnyStage
@@ -91,6 +98,8 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
             continue
         stage_found = _look_at_start(found, stage, only)
         found.stages.append(stage_found)
+        if isinstance(stage, RLStage):
+            look_at_reward_models(found, stage, only)
         if found.form is not None:
             _look_at_data(found, stage_found, found.form)
         if found.config is not None and found.memory is not None:
@@ -160,6 +169,9 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
     settings = stage.stage
     seed = found.recipe.seed_of(settings)
     path = f"stages.{settings.name}"
+    if isinstance(settings, PairStage) and settings.pairs.path is not None:
+        found.attempt("stages", lambda: _look_at_pairs(stage, settings, form))
+        return
     examples = found.attempt(path, lambda: open_sources(settings.data, seed))
     if examples is None:
         return
@@ -174,6 +186,9 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
         prompts, replies = settings.prompts_per_step * settings.group_size, settings.rollouts.max_tokens
         updates = settings.objective.epochs * settings.objective.minibatches
         stage.steps, stage.tokens = settings.steps * updates, settings.steps * prompts * replies
+    elif isinstance(settings, PairStage):
+        found.attempt(f"{path}.pairs", lambda: build_rewards(settings.pairs.rewards, (form.open, form.close)))
+        found.attempt("stages", lambda: _look_at_sampling(stage, settings, examples))
     elif settings.on_policy is not None:
         stage.steps = settings.on_policy.steps
         stage.tokens = stage.steps * settings.on_policy.prompts_per_step * settings.rollouts.max_tokens
@@ -197,6 +212,27 @@ def _look_at_rows(stage: StageFindings, settings: ColdStart | Fusion, rows: RowS
     stage.tokens = plan.steps * settings.batch_tokens
 
 
+def _look_at_pairs(stage: StageFindings, settings: PairStage, form: ThinkingFormat) -> None:
+    pairs = given_pairs(settings, form)
+    stage.opened, stage.size = True, len(pairs.training)
+    stage.left_out = dict(pairs.left_out)
+    rows = [row for pair in pairs.training for row in (pair.chosen, pair.rejected)]
+    stage.row_tokens = sum(len(row.ids) for row in rows) / len(rows)
+    stage.prompt_tokens = sum(row.prompt for row in rows) / len(rows)
+    stage.steps = pair_steps(settings, len(pairs.training))
+    stage.tokens = round(stage.steps * settings.batch_pairs * 2 * stage.row_tokens)
+
+
+def _look_at_sampling(stage: StageFindings, settings: PairStage, examples: ExampleStream) -> None:
+    pairs = settings.pairs
+    assert pairs.problems is not None
+    assert pairs.rollouts is not None
+    asked = problems_asked(settings, examples)
+    # As many steps as with every problem giving all its pairs.
+    stage.steps = pair_steps(settings, pairs.problems * pairs.per_problem)
+    stage.tokens = asked * pairs.samples * pairs.rollouts.max_tokens
+
+
 def _look_at_needs(
     found: Findings, stage: StageFindings, config: PretrainedConfig, memory: ModelMemory
 ) -> None:
@@ -208,7 +244,10 @@ def _look_at_needs(
         teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
     stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
     context = config.max_position_embeddings
-    if isinstance(settings, SFTStage) and settings.max_length > context:
+    measured = isinstance(settings, SFTStage) or (
+        isinstance(settings, PairStage) and rollouts_of(settings) is None
+    )
+    if isinstance(settings, SFTStage | PairStage) and measured and settings.max_length > context:
         found.mistakes.append(
             f"{path}.max_length: {settings.max_length} is more than the model's context of {context} tokens; "
             "give less"
@@ -216,7 +255,7 @@ def _look_at_needs(
     rollouts = rollouts_of(settings)
     if rollouts is None:
         return
-    path += ".rejection.rollouts" if isinstance(settings, Fusion) else ".rollouts"
+    path += SECTIONS.get(settings.kind, "") + ".rollouts"
     longest = rollouts.max_tokens + round(stage.prompt_tokens or 0)
     if longest > context:
         found.mistakes.append(

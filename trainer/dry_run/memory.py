@@ -12,8 +12,9 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
 from trainer.recipe.model import Model
+from trainer.recipe.preference import PairStage
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import AnyStage, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.stages import DPO, AnyStage, Distill, Fusion, RLStage, SFTStage
 
 PROBE_TOKENS = 64
 """Tokens that activations are counted for; they grow in proportion."""
@@ -26,8 +27,8 @@ class Memory:
 
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
     and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
-    tokens were trained; SFT makes them in tiles. others: the reference model or the teacher. engine: the
-    weights of the engine in this process.
+    tokens were trained; SFT and DPO make them in tiles, reward models none. others: the reference model, the
+    teacher or reward models. engine: the weights of the engine in this process.
     """
 
     weights: int
@@ -72,12 +73,19 @@ class ModelMemory:
         tokens = micro_batch_tokens(stage)
         # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
         # distillation makes as many.
-        logits = 0 if isinstance(stage, SFTStage) else tokens * self._config.vocab_size * (2 * itemsize + 12)
+        tiled = isinstance(stage, SFTStage | PairStage)
+        logits = 0 if tiled else tokens * self._config.vocab_size * (2 * itemsize + 12)
         others = 0
         if isinstance(stage, Distill) and teacher is not None:
             others = count_parameters(teacher) * itemsize
         elif isinstance(stage, RLStage) and stage.objective.kl.coefficient:
             others = self.parameters * itemsize
+        elif isinstance(stage, DPO) and stage.pairs.rollouts and stage.evaluate_every:
+            # The reference, to measure the divergence of sampled replies.
+            others = self.parameters * itemsize
+        if isinstance(stage, RLStage):
+            # Reward models of this run have the policy's layers, in its type.
+            others += self.parameters * itemsize * sum(term.name == "learned" for term in stage.rewards)
         rollouts = rollouts_of(stage)
         engine = rollouts if rollouts is not None and rollouts.backend == "engine" else None
         return Memory(
@@ -100,6 +108,8 @@ def rollouts_of(stage: AnyStage) -> Rollouts | None:
     """How a stage samples replies, if it does."""
     if isinstance(stage, Fusion):
         return stage.rejection.rollouts if stage.rejection else None
+    if isinstance(stage, PairStage):
+        return stage.pairs.rollouts
     return None if isinstance(stage, SFTStage) else stage.rollouts
 
 
@@ -109,6 +119,8 @@ def micro_batch_tokens(stage: AnyStage) -> int:
         return max(stage.micro_batch_tokens or stage.batch_tokens, 1)
     if isinstance(stage, Distill):
         return stage.off_policy.batch_tokens if stage.off_policy else stage.rollouts.max_tokens
+    if isinstance(stage, PairStage):
+        return stage.micro_batch_tokens
     return max(stage.micro_batch_tokens, stage.rollouts.max_tokens)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.dry_run.checks import SAMPLE, Findings, StageFindings
 from trainer.dry_run.memory import Memory
+from trainer.recipe.preference import PairStage
 
 WIDTH = 100
 GIB = 2**30
@@ -49,13 +50,19 @@ def _stages(stages: Sequence[StageFindings]) -> str:
             stage.stage.kind,
             stage.start,
             stage.status,
-            _count(stage.steps),
+            _steps(stage),
             ("" if stage.row_tokens else "≤ ") + _count(stage.tokens),
             _data(stage),
         ]
         for stage in stages
     ]
     return _table(header, rows)
+
+
+def _steps(stage: StageFindings) -> str:
+    settings = stage.stage
+    sampled = isinstance(settings, PairStage) and settings.epochs is not None and settings.pairs.path is None
+    return ("≤ " if sampled else "") + _count(stage.steps)
 
 
 def _data(stage: StageFindings) -> str:

@@ -7,6 +7,7 @@
     kl, entropy     what is added to it
     normalisation   from per-token losses to one number, exact over micro-batches and processes
     statistics      what a step logs
+    preference      losses of pairs of replies
     policy          all of it, as the recipe's `Objective` says
 
 Nothing here knows of models, tokenizers or processes. Each option names its paper and equation:

@@ -1,15 +1,14 @@
 """Losses of pairs of replies, of which one is preferred to the other."""
 
 from dataclasses import dataclass
-from typing import Literal, assert_never
+from typing import assert_never
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from trainer.objectives.kl import kl_estimate
-
-PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "simpo"]
+from trainer.recipe.preference import BETAS, SIMPO_MARGIN, PreferenceLoss, PreferenceObjective
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,28 @@ class Replies:
         return torch.where(self.mask, self.logprobs - self.reference, 0.0).sum(dim=1)
 
 
-def reply_reward(replies: Replies, loss: PreferenceLoss, beta: float) -> Tensor:
+def uses_reference(settings: PreferenceObjective) -> bool:
+    """Whether the loss needs the reference's log-probabilities."""
+    return settings.loss != "simpo" or settings.kl > 0
+
+
+def pair_losses(chosen: Replies, rejected: Replies, settings: PreferenceObjective) -> Tensor:
+    """The loss of each pair, to be minimised, [pairs]: the preference, and what holds it back.
+
+    preference_loss + kl D + nll N, with D the mean of `reference_kl` over the tokens of both replies, and N
+    the mean of -log pi over those of the chosen one (as Pang et al., arXiv 2404.19733, have it).
+    """
+    margin = reply_reward(chosen, settings) - reply_reward(rejected, settings)
+    losses = preference_loss(margin, settings)
+    if settings.kl:
+        divergence = reference_kl(chosen).sum(dim=1) + reference_kl(rejected).sum(dim=1)
+        losses = losses + settings.kl * divergence / (chosen.lengths + rejected.lengths)
+    if settings.nll:
+        losses = losses - settings.nll * chosen.total() / chosen.lengths
+    return losses
+
+
+def reply_reward(replies: Replies, settings: PreferenceObjective) -> Tensor:
     """What a loss takes for the reward of a reply, [pairs].
 
     sigmoid, hinge: beta log(pi / pi_ref), DPO (Rafailov et al., arXiv 2305.18290), eq. 5, no constant.
@@ -46,6 +66,7 @@ def reply_reward(replies: Replies, loss: PreferenceLoss, beta: float) -> Tensor:
     simpo: beta / |y| log pi(y|x), SimPO (Meng et al., arXiv 2405.14734), eq. 4.
     ipo: log(pi / pi_ref) over the reply's length; the paper has no length, its authors' code has.
     """
+    loss, beta = settings.loss, _beta(settings)
     match loss:
         case "sigmoid" | "hinge":
             return beta * replies.log_ratio()
@@ -59,7 +80,7 @@ def reply_reward(replies: Replies, loss: PreferenceLoss, beta: float) -> Tensor:
             assert_never(loss)
 
 
-def preference_loss(margin: Tensor, loss: PreferenceLoss, beta: float, gamma: float = 0.0) -> Tensor:
+def preference_loss(margin: Tensor, settings: PreferenceObjective) -> Tensor:
     """The loss of each pair, [pairs], from the chosen replies' rewards less the rejected ones'.
 
     sigmoid, sigmoid_norm: -log sigma(margin), DPO, eq. 7.
@@ -67,15 +88,17 @@ def preference_loss(margin: Tensor, loss: PreferenceLoss, beta: float, gamma: fl
     hinge: max(0, 1 - margin), as SLiC-HF (Zhao et al., arXiv 2305.10425) has it, on DPO's rewards.
     ipo: (margin - 1 / (2 beta))^2, IPO (Azar et al., arXiv 2310.12036), eq. 17, with beta for its tau.
     """
+    loss: PreferenceLoss = settings.loss
     match loss:
         case "sigmoid" | "sigmoid_norm":
             return -functional.logsigmoid(margin)
         case "simpo":
+            gamma = SIMPO_MARGIN if settings.margin is None else settings.margin
             return -functional.logsigmoid(margin - gamma)
         case "hinge":
             return torch.relu(1 - margin)
         case "ipo":
-            return (margin - 1 / (2 * beta)).square()
+            return (margin - 1 / (2 * _beta(settings))).square()
         case _:
             assert_never(loss)
 
@@ -89,3 +112,7 @@ def reference_kl(replies: Replies) -> Tensor:
     """
     difference = torch.where(replies.mask, replies.reference - replies.logprobs, 0.0)
     return kl_estimate(difference, torch.zeros_like(difference), "k3")
+
+
+def _beta(settings: PreferenceObjective) -> float:
+    return BETAS[settings.loss] if settings.beta is None else settings.beta

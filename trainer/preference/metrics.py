@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trainer.objectives.preference import reference_kl, reply_reward
 from trainer.preference.batch import Compared
-from trainer.recipe.preference import BETAS, PreferenceObjective
+from trainer.recipe.preference import PreferenceObjective
 
 NAMES = (
     "pairs",
@@ -25,10 +25,9 @@ NAMES = (
 @torch.no_grad()
 def pair_sums(compared: Compared, settings: PreferenceObjective) -> Tensor:
     """The sums of `NAMES` over a batch's pairs, float64."""
-    beta = settings.beta or BETAS[settings.loss]
     counts = (compared.weights > 0).double()
     replies = (compared.chosen, compared.rejected)
-    chosen, rejected = (reply_reward(each, settings.loss, beta) for each in replies)
+    chosen, rejected = (reply_reward(each, settings) for each in replies)
     ratios = [each.log_ratio() for each in replies]
     entropies = compared.entropies.chunk(2)
     per_pair = [

@@ -11,6 +11,11 @@ from trainer.rl.seeds import derive_rng
 from trainer.sft.plan import divide
 
 
+def pair_steps(stage: PairStage, pairs: int) -> int:
+    """Optimizer steps of a stage with so many pairs."""
+    return stage.steps or math.ceil(pairs * (stage.epochs or 0) / stage.batch_pairs)
+
+
 @dataclass(frozen=True, slots=True)
 class PairShare:
     """What one process does in one step: pairs by number, in micro-batches as many as other processes'.
@@ -28,7 +33,7 @@ class PairPlan:
 
     def __init__(self, pairs: Sequence[Pair], stage: PairStage, seed: int, processes: int = 1) -> None:
         self._pairs, self._stage, self._seed, self._processes = pairs, stage, seed, processes
-        self.steps = stage.steps or math.ceil(len(pairs) * (stage.epochs or 0) / stage.batch_pairs)
+        self.steps = pair_steps(stage, len(pairs))
         self._order = lru_cache(maxsize=2)(self._make_order)
 
     def share(self, step: int, process: int = 0) -> PairShare:

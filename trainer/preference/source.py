@@ -5,8 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serve.formats import ThinkingFormat
+from trainer.distill.prompts import PromptStream
 from trainer.preference.given import read_pairs
 from trainer.preference.pairs import Pair, choose_pairs, pair_weights
 from trainer.preference.sample import read_judged
@@ -14,6 +16,7 @@ from trainer.progress.records import read_records
 from trainer.recipe.preference import PairStage
 from trainer.rl.seeds import derive_rng
 from trainer.rows.row import Row
+from trainer.sources import ExampleStream, open_sources
 
 
 @dataclass(slots=True)
@@ -30,6 +33,23 @@ class PairSet:
         return self.training + self.held_out
 
 
+def prompt_stream(stage: PairStage, seed: int, form: ThinkingFormat) -> PromptStream:
+    """What is asked for pairs: the held-out problems, then those that are trained on."""
+    return PromptStream(open_sources(stage.data, seed), stage.pairs.modes, form, seed, "pairs")
+
+
+def problems_asked(stage: PairStage, examples: ExampleStream) -> int:
+    """How many; ValueError if the data has fewer."""
+    assert stage.pairs.problems is not None
+    wanted, size = stage.pairs.held_out + stage.pairs.problems, examples.size
+    if size is not None and wanted > size:
+        raise ValueError(
+            f"{stage.name}.pairs.problems: {stage.pairs.problems} and {stage.pairs.held_out} held out are "
+            f"more than the data's {size}; give less"
+        )
+    return wanted
+
+
 def given_pairs(stage: PairStage, form: ThinkingFormat) -> PairSet:
     """The pairs of `pairs.path`.
 
@@ -38,19 +58,17 @@ def given_pairs(stage: PairStage, form: ThinkingFormat) -> PairSet:
     assert stage.pairs.path is not None
     named = read_pairs(stage.pairs.path, form)
     first = list(dict.fromkeys(name for name, _ in named))[: stage.pairs.held_out]
-    return _checked(stage, _split(stage, named, set(first)))
+    return check_pairs(stage, _split(stage, named, set(first)))
 
 
 def sampled_pairs(stage: PairStage, seed: int, path: Path) -> PairSet:
     """The pairs of the replies in `path`, a file of `sample_replies`.
 
     Problems of the held-out ones are not trained on, wherever they come again.
-
-    Raises ValueError if nothing is left to train on or to measure.
     """
     settings = stage.pairs
     records = read_records(path)
-    asked = [record["problem"] for record in records[: settings.held_out]]
+    asked = {record["problem"] for record in records[: settings.held_out]}
     rows, gaps, left_out = [], [], Counter[str]()
     for number, record in enumerate(records):
         name = record["problem"]
@@ -72,9 +90,9 @@ def sampled_pairs(stage: PairStage, seed: int, path: Path) -> PairSet:
             rows, pair_weights(gaps, settings.weights_by_gap), strict=True
         )
     ]
-    pairs = _split(stage, named, set(asked))
+    pairs = _split(stage, named, asked)
     pairs.left_out += left_out
-    return _checked(stage, pairs)
+    return pairs
 
 
 def write_pairs(path: Path, pairs: PairSet, form: ThinkingFormat) -> None:
@@ -104,7 +122,8 @@ def _split(stage: PairStage, named: Sequence[tuple[str, Pair]], held_out: set[st
     return pairs
 
 
-def _checked(stage: PairStage, pairs: PairSet) -> PairSet:
+def check_pairs(stage: PairStage, pairs: PairSet) -> PairSet:
+    """The pairs; ValueError if none is left to train on, or to measure where some are to be held out."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in pairs.left_out.items()) or "there are none"
     if not pairs.training:
         raise ValueError(
@@ -119,7 +138,7 @@ def _checked(stage: PairStage, pairs: PairSet) -> PairSet:
     return pairs
 
 
-def _row(record: dict, reply: dict) -> Row:  # type: ignore[type-arg]
+def _row(record: dict[str, Any], reply: dict[str, Any]) -> Row:
     prompt = record["prompt_ids"]
     weights = [0.0] * len(prompt) + [1.0 - inserted for inserted in reply["inserted"]]
     kind = "think" if record["thinks"] else "no_think"

@@ -5,33 +5,25 @@ reference's log-probabilities) and, until it ends, `state/`.
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from accelerate import PartialState
 from trl import DPOConfig
 
-from serve.formats import ThinkingFormat, load_format
+from serve.formats import load_format
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.context import StageContext
-from trainer.distill.prompts import PromptStream
+from trainer.preference.gather import REPLIES, backend_on_demand, stage_pairs
 from trainer.preference.held_out import HeldOut, HeldOutPairs, HeldOutReplies
 from trainer.preference.plan import PairPlan
-from trainer.preference.sample import sample_replies
-from trainer.preference.source import PairSet, given_pairs, sampled_pairs, write_pairs
+from trainer.preference.source import PairSet, prompt_stream
 from trainer.preference.trainer import PairTrainer
 from trainer.processes import join_processes
 from trainer.progress import Progress
 from trainer.progress.records import read_records
-from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import DPO
-from trainer.rollouts import open_backend
-from trainer.rollouts.types import RolloutBackend
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
 from trainer.sft.state import drop_halves, newest_whole, steps_done
-from trainer.sources import open_sources
 
-REPLIES, PAIRS, REFERENCE = "replies.jsonl", "pairs.jsonl", "reference"
+REFERENCE = "reference"
 
 
 def run_stage(context: StageContext) -> None:
@@ -43,63 +35,17 @@ def run_stage(context: StageContext) -> None:
     join_processes()
     stage = context.stage
     assert isinstance(stage, DPO)
-    pairs = stage_pairs(context, stage)
-    if stage.pairs.path is not None or not stage.evaluate_every:
-        train(context, stage, pairs, None)
-        return
-    form = load_format(load_tokenizer(context.start), context.start)
-    prompts = prompt_stream(stage, context.seed, form)
-    with opened_backend(context, stage) as backend:
-        records = read_records(context.folder / REPLIES)[: stage.pairs.held_out]
-        train(context, stage, pairs, HeldOutReplies(context, stage.pairs, prompts, records, backend))
-
-
-def stage_pairs(context: StageContext, stage: PairStage) -> PairSet:
-    """The stage's pairs: given, or of replies that are sampled and judged first. Every process calls this.
-
-    Raises ValueError if there are none, or what is given as such is wrong.
-    """
-    form = load_format(load_tokenizer(context.start), context.start)
-    if stage.pairs.path is not None:
-        return given_pairs(stage, form)
-    path = context.folder / REPLIES
-    prompts = prompt_stream(stage, context.seed, form)
-    wanted = problems_asked(stage, prompts)
-    if len(read_records(path)) < wanted:
-        with opened_backend(context, stage) as backend:
-            sample_replies(path, prompts, wanted, stage.pairs, backend)
-    pairs = sampled_pairs(stage, context.seed, path)
-    if PartialState().is_main_process:
-        write_pairs(context.folder / PAIRS, pairs, form)
-    return pairs
-
-
-@contextmanager
-def opened_backend(context: StageContext, stage: PairStage) -> Iterator[RolloutBackend]:
-    """The stage's rollout backend with the weights it begins with."""
-    assert stage.pairs.rollouts is not None
-    backend = open_backend(stage.pairs.rollouts, context.start, context.seed)
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
-def prompt_stream(stage: PairStage, seed: int, form: ThinkingFormat) -> PromptStream:
-    """What is asked for pairs: the held-out problems, then those that are trained on."""
-    return PromptStream(open_sources(stage.data, seed), stage.pairs.modes, form, seed, "pairs")
-
-
-def problems_asked(stage: PairStage, prompts: PromptStream) -> int:
-    """How many; ValueError if the data has fewer."""
-    assert stage.pairs.problems is not None
-    wanted, size = stage.pairs.held_out + stage.pairs.problems, prompts.examples.size
-    if size is not None and wanted > size:
-        raise ValueError(
-            f"{stage.name}.pairs.problems: {stage.pairs.problems} and {stage.pairs.held_out} held out are "
-            f"more than the data's {size}; give less"
-        )
-    return wanted
+    with backend_on_demand(context, stage) as backend:
+        pairs = stage_pairs(context, stage, backend)
+        if stage.pairs.path is None and stage.evaluate_every:
+            form = load_format(load_tokenizer(context.start), context.start)
+            prompts = prompt_stream(stage, context.seed, form)
+            records = read_records(context.folder / REPLIES)[: stage.pairs.held_out]
+            replies = HeldOutReplies(context, stage.pairs, prompts, records, backend())
+            train(context, stage, pairs, replies)
+            return
+    # Its memory is better used by training.
+    train(context, stage, pairs, None)
 
 
 def train(context: StageContext, stage: DPO, pairs: PairSet, replies: HeldOutReplies | None) -> None:
@@ -147,8 +93,8 @@ def train(context: StageContext, stage: DPO, pairs: PairSet, replies: HeldOutRep
         if stage.evaluate_every:
             measured = HeldOutPairs(stage, pairs.held_out, trainer.held_out_reference)
             held_out = HeldOut(measured, replies)
-        if resumed is None:
-            progress.log(0, starting_metrics(context, held_out, trainer))
+        if resumed is None and (start := starting_metrics(context, held_out, trainer)):
+            progress.log(0, start)
         trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     leave_checkpoint(trainer, tokenizer, context)
 
@@ -160,4 +106,8 @@ def starting_metrics(
     records = read_records(context.folder / REPLIES)
     sampled = sum(reply["inserted"].count(0) for record in records for reply in record["replies"])
     metrics = {"rollout/tokens": float(sampled)} if records else {}
-    return metrics | (held_out.measure(trainer.model_wrapped, 0) if held_out is not None else {})
+    if held_out is None:
+        return metrics
+    # As the reference was measured, and as the model will be once it is wrapped.
+    with trainer.accelerator.autocast():
+        return metrics | held_out.measure(trainer.model_wrapped, 0)

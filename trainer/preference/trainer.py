@@ -10,14 +10,13 @@ from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
-from trainer.objectives.preference import preference_loss, reference_kl, reply_reward
+from trainer.objectives.preference import pair_losses, uses_reference
 from trainer.optimizers import build_optimizer, learning_rate_scale
-from trainer.preference.batch import Compared, TokenLogprobs, compare, pair_inputs
+from trainer.preference.batch import TokenLogprobs, compare, pair_inputs
 from trainer.preference.metrics import NAMES, pair_metrics, pair_sums
 from trainer.preference.pairs import Pair
 from trainer.preference.plan import PairPlan
 from trainer.preference.reference import read_reference, write_reference
-from trainer.recipe.preference import BETAS, SIMPO_MARGIN, PreferenceObjective
 from trainer.recipe.stages import DPO
 from trainer.sft.sealed import MicroBatchTrainer, OnStep, StepCallback
 
@@ -77,7 +76,7 @@ class PairTrainer(MicroBatchTrainer, DPOTrainer):
     ) -> Any:
         """The pairs' weighted losses, divided by the weight of the whole step on all processes."""
         compared = compare(model, inputs)
-        summed = (compared.weights * pair_losses(compared, self._objective)).sum()
+        summed = (compared.weights * pair_losses(compared.chosen, compared.rejected, self._objective)).sum()
         counted = torch.cat([summed.detach().double().view(1), pair_sums(compared, self._objective)])
         self._sums = self._sums.to(counted.device) + counted
         # Data parallelism averages gradients over processes, each of which divides by the weight of all.
@@ -115,28 +114,6 @@ class PairTrainer(MicroBatchTrainer, DPOTrainer):
         model.train(was_training)
         self.accelerator.wait_for_everyone()
         return dataset
-
-
-def uses_reference(objective: PreferenceObjective) -> bool:
-    """Whether the loss needs the reference's log-probabilities."""
-    return objective.loss != "simpo" or objective.kl > 0
-
-
-def pair_losses(compared: Compared, objective: PreferenceObjective) -> torch.Tensor:
-    """Each pair's loss: the preference, and `kl` and `nll` times their means per token, [pairs]."""
-    beta = objective.beta or BETAS[objective.loss]
-    gamma = 0.0
-    if objective.loss == "simpo":
-        gamma = SIMPO_MARGIN if objective.margin is None else objective.margin
-    chosen, rejected = compared.chosen, compared.rejected
-    margin = reply_reward(chosen, objective.loss, beta) - reply_reward(rejected, objective.loss, beta)
-    losses = preference_loss(margin, objective.loss, beta, gamma)
-    if objective.kl:
-        divergence = reference_kl(chosen).sum(dim=1) + reference_kl(rejected).sum(dim=1)
-        losses = losses + objective.kl * divergence / (chosen.lengths + rejected.lengths)
-    if objective.nll:
-        losses = losses - objective.nll * chosen.total() / chosen.lengths
-    return losses
 
 
 class PairCollator:

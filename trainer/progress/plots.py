@@ -12,6 +12,8 @@ Series = list[tuple[int, float]]
 PANELS: dict[str, tuple[str, ...]] = {
     "loss": ("loss",),
     "reward": ("reward/",),
+    "reward model's score": ("learned/", "score/"),
+    "pairs told apart": ("accuracy/pairs",),
     "held out: KL to the teacher (nats per token)": ("eval/kl/",),
     "held out: accuracy": ("eval/",),
     "tokens of a reply": ("length/",),
@@ -20,7 +22,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "engine against trainer: KL (nats per token)": ("mismatch/",),
     "share of clipped tokens": ("clip/",),
     "share of groups without variance": ("group/zero_variance",),
-    "share of replies": ("cut/", "truncated/", "mode/"),
+    "share of replies": ("cut/", "truncated/", "mode/", "judge/"),
     "tokens per second": ("tokens_per_second",),
 }
 """Panel titles and the metrics in them: whole names, or all that begin with one that ends in a slash.
@@ -31,6 +33,7 @@ SHARES = (
     "share of clipped tokens",
     "share of groups without variance",
     "share of replies",
+    "pairs told apart",
     "held out: accuracy",
 )
 COLUMNS = 3

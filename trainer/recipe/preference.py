@@ -9,7 +9,14 @@ from trainer.recipe.rl import Modes, RewardTerm, Rollouts
 from trainer.recipe.section import Section
 from trainer.recipe.stage import THINKMATH, Stage
 
-BETAS = {"sigmoid": 0.1, "sigmoid_norm": 5.0, "ipo": 0.1, "hinge": 0.1, "simpo": 2.0}
+PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "simpo"]
+BETAS: dict[PreferenceLoss, float] = {
+    "sigmoid": 0.1,
+    "sigmoid_norm": 5.0,
+    "ipo": 0.1,
+    "hinge": 0.1,
+    "simpo": 2.0,
+}
 """Each loss's beta unless given: those of its paper."""
 SIMPO_MARGIN = 1.0
 
@@ -17,7 +24,7 @@ SIMPO_MARGIN = 1.0
 class PreferenceObjective(Section):
     """The loss of a pair. trainer/objectives/preference.py has the formulas."""
 
-    loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge", "simpo"] = "sigmoid"
+    loss: PreferenceLoss = "sigmoid"
     """`sigmoid` is DPO; `sigmoid_norm` divides by lengths; `simpo` does so and has no reference."""
     beta: float | None = Field(default=None, gt=0)
     """None is the paper's: 0.1, for sigmoid_norm 5, for simpo 2. ipo calls it tau."""

@@ -98,6 +98,8 @@ class Recipe(Section):
             stage.model_copy(update={"start": start}) if stage.name == first else stage
             for stage in self.stages
         ]
+        place = names.index(first)
+        _check_policy(stages[place], stages[:place])
         return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:

@@ -9,8 +9,8 @@ from trl import RewardConfig
 
 from trainer.checkpoints import load_tokenizer
 from trainer.context import StageContext
+from trainer.preference.gather import backend_on_demand, stage_pairs
 from trainer.preference.plan import PairPlan
-from trainer.preference.stage import stage_pairs
 from trainer.processes import join_processes
 from trainer.progress import Progress
 from trainer.recipe.reward_model import RewardModelStage
@@ -32,7 +32,8 @@ def run_stage(context: StageContext) -> None:
     processes = join_processes()
     stage = context.stage
     assert isinstance(stage, RewardModelStage)
-    pairs = stage_pairs(context, stage)
+    with backend_on_demand(context, stage) as backend:
+        pairs = stage_pairs(context, stage, backend)
     training = turn_around(pairs.training, stage.noise, context.seed)
     turned = sum(one is not other for one, other in zip(training, pairs.training, strict=True))
     processes.print(f"{stage.name}: {turned} of the training pairs are turned around", file=sys.stderr)
@@ -45,6 +46,8 @@ def run_stage(context: StageContext) -> None:
         per_device_train_batch_size=1,
         train_sampling_strategy="sequential",
         max_length=None,
+        # The recipe's, where adapters have some.
+        disable_dropout=False,
         dataloader_num_workers=0 if processes.device.type == "cpu" else 1,
     )
     drop_halves(state)

@@ -160,9 +160,8 @@ class Judge(Section):
                         if isinstance(error, APIError) and error.status == httpx.codes.OK:
                             return str(error)
                         raise JudgeError(
-                            f"rewards: judge: {self.url} gave no judgement after {self.retries} retries: "
-                            f"{error or type(error).__name__}; run the same command when it does, and the "
-                            "stage goes on from its last state"
+                            f"rewards: judge: {self.url} gave no judgement: {error or type(error).__name__}; "
+                            "run the same command when it does, and the stage goes on from its last state"
                         ) from error
                 return answered.reply.answer
 

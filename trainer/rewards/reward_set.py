@@ -129,7 +129,7 @@ def build_rewards(
             f"rewards: neither {' nor '.join(VERDICTS)} is among {', '.join(settings)}, so nothing keeps a "
             "wrong reply from beating a right one; add one of them, or set rewards_unverified = true"
         )
-    context = {"format": {"tags": Tags(*tags)}, "learned": {"run": run}}
+    context: dict[str, dict[str, Any]] = {"format": {"tags": Tags(*tags)}, "learned": {"run": run}}
     built = {name: _build(setting, context.get(name, {})) for name, setting in settings.items()}
     if not unverified:
         check_order(settings, built, verdicts[0])
