@@ -26,7 +26,7 @@ from trainer.failures.run import FAILURES, recipe_of
 from trainer.recipe import load_recipe
 
 SEEDS = (3, 5)
-PROBLEMS = 60
+PROBLEMS = 40
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=7), st.data())
@@ -111,12 +111,12 @@ def test_a_peak_of_noise_is_no_peak() -> None:
     """The highest of many noisy values, less the last, is no fall where the means are equal."""
     rng = np.random.default_rng(0)
     shown = 0
-    for _ in range(20):
+    for _ in range(8):
         values = np.zeros((60, 3, 12, 3))
         values[..., 1] = rng.random((60, 3, 12)) < 0.5
         route = route_numbers("grpo", "step", list(range(12)), values)
         shown += overoptimization.over_optimizes(route)
-    assert shown <= 2
+    assert shown <= 1
 
 
 def test_every_seed_has_all_stages_and_names_its_own() -> None:

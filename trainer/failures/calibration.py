@@ -90,7 +90,7 @@ def _source_numbers(pairs: list[list[Pairs]]) -> Numbers:
         )
         return np.vstack([found, found[-1] - found[0]])
 
-    band = bootstrap(curve, problems, seeds)
+    band = bootstrap(curve, problems, seeds, draws=400)
     along = Band(band.mean[:-1], band.low[:-1], band.high[:-1])
     return {
         **{name: along.along(place) for place, name in enumerate(SCORES)},

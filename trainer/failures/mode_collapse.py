@@ -117,11 +117,13 @@ def _compared(numbers: Numbers, plain: Numbers, others: Sequence[Numbers]) -> st
             else "with no clear change of accuracy,"
         )
         clauses.append(
-            f"{arm['name']} {kept} entropy against {plain['name']} ({entropy['mean']:+.3f}, "
-            f"{_limits(entropy, 1, 3)} nats per token) {cost} {100 * accuracy['mean']:+.1f} points "
+            f"{arm['name']} {kept} entropy ({entropy['mean']:+.3f}, {_limits(entropy, 1, 3)} nats per token) "
+            f"{cost} {100 * accuracy['mean']:+.1f} points "
             f"({_limits(accuracy, 100, 1)})"
         )
-    return "; ".join(clauses) + "." if clauses else f"There is no other arm to compare {plain['name']} with."
+    if not clauses:
+        return f"There is no other arm to compare {plain['name']} with."
+    return f"Against {plain['name']}, " + "; ".join(clauses) + "."
 
 
 def _against(plain: np.ndarray, values: np.ndarray) -> Numbers:

@@ -29,7 +29,7 @@ def over_optimization(numbers: Numbers) -> bytes:
             colour, marker = style(number)
             _band(axes, x, route[key], colour, marker, label)
         peak = route["peak"]
-        axes.axvline(x[peak], color=PALE, linewidth=0.9, linestyle=":")
+        axes.axvline(x[peak], color=PALE, linewidth=0.9, linestyle=":", label="peak of the true reward")
         for place in _spread_out(x):
             axes.annotate(
                 str(route["places"][place]),
@@ -41,19 +41,19 @@ def over_optimization(numbers: Numbers) -> bytes:
                 color=PALE,
             )
         fall = route["fall"]
-        told = "over-optimised" if over_optimizes(route) else "not shown to be over-optimised"
+        told = "over-optimised" if over_optimizes(route) else "no fall shown"
         axes.set_title(
-            f"{route['name']}: {told}\nfrom the true peak {100 * fall['mean']:+.1f} points "
+            f"{route['name']}: {told}\nfrom its peak {100 * fall['mean']:+.1f} points "
             f"[{100 * fall['low']:+.1f}, {100 * fall['high']:+.1f}]",
             fontsize=9.5,
             color=INK,
             parse_math=False,
         )
         unit = "n" if route["pressure"] == "n =" else "steps"
-        axes.set_xlabel(f"√KL from the start (nats per reply; {unit} at the points)", color=INK)
+        axes.set_xlabel(f"√KL from the start\n(nats per reply; at the points {unit})", color=INK)
         _dress(axes)
     panels[0].set_ylabel("reward", color=INK)
-    panels[0].legend(frameon=False, labelcolor=INK, fontsize=9.5)
+    _legend(figure, panels[0])
     return _png(figure)
 
 
@@ -88,7 +88,7 @@ def mode_collapse(numbers: Numbers) -> bytes:
         axes.set_xlabel("steps of RL", color=INK)
         axes.set_ylim(bottom=0)
         _dress(axes)
-    panels[0].legend(frameon=False, labelcolor=INK, fontsize=9.5)
+    _legend(figure, panels[0])
     return _png(figure)
 
 
@@ -123,7 +123,7 @@ def calibration(numbers: Numbers) -> bytes:
                 zorder=3,
             )
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        axes.set_title(f"confidence: {words}", fontsize=9.5, color=INK)
+        axes.set_title(f"by the {words}", fontsize=9.5, color=INK)
         axes.set_xlabel("confidence", color=INK)
         _dress(axes)
     diagrams[0].set_ylabel("share right", color=INK)
@@ -137,6 +137,14 @@ def calibration(numbers: Numbers) -> bytes:
     errors.legend(frameon=False, labelcolor=INK, fontsize=8)
     _dress(errors)
     return _png(figure)
+
+
+def _legend(figure: matplotlib.figure.Figure, axes: Axes) -> None:
+    """Above all panels, as they share it."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize=9.5
+    )
 
 
 def _figure(height: float) -> matplotlib.figure.Figure:
