@@ -144,6 +144,21 @@ def test_every_seed_has_all_stages_and_names_its_own() -> None:
         every_seed(recipe, [3])
 
 
+def test_every_seed_has_a_reward_model_of_its_own() -> None:
+    arms = every_seed(load_recipe(recipe_of("over-optimization")), SEEDS, thinks=True)
+    stages = {stage.name: stage for stage in arms.recipe.stages}
+    assert list(arms.stages) == ["grpo", "ppo"]
+    for arm, names in arms.stages.items():
+        for seed, name in zip(SEEDS, names, strict=True):
+            (term,) = stages[name].rewards
+            assert term.options == {"stage": f"reward_model_seed{seed}"}, arm
+            pairs = stages[f"reward_model_seed{seed}"].pairs
+            assert pairs.modes.no_think == stages[name].modes.no_think == 0
+    asked = every_seed(load_recipe(recipe_of("over-optimization")), SEEDS)
+    assert not asked.thinks
+    assert {stage.seed for stage in asked.recipe.stages} == set(SEEDS)
+
+
 def made(failure: str, reply_of: Callable[[random.Random, str, int, float], Reply], samples: int) -> Measured:
     """A measured failure whose replies are made; the float is the share of the way that training has gone."""
     arms: Arms = every_seed(load_recipe(recipe_of(failure)), SEEDS)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ def over_optimization(numbers: Numbers) -> bytes:
             parse_math=False,
         )
         unit = "n" if route["pressure"] == "n =" else "steps"
-        axes.set_xlabel(f"√KL from the start\n(nats per reply; at the points {unit})", color=INK)
+        axes.set_xlabel(f"√KL from the start\n(nats per reply; labels: {unit})", color=INK)
         _dress(axes)
     panels[0].set_ylabel("reward", color=INK)
     _legend(figure, panels[0])
