@@ -183,6 +183,15 @@ def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(path)
 
 
+def check_one_tokenizer(first: Path, other: Path, field: str) -> None:
+    """Raise ValueError, naming `field`, unless two checkpoint folders have the same tokens and ids."""
+    if load_tokenizer(first).get_vocab() != load_tokenizer(other).get_vocab():
+        raise ValueError(
+            f"{field}: {str(other)!r} is wrong because its tokenizer is not that of {str(first)!r}; give "
+            "checkpoints of one tokenizer"
+        )
+
+
 def load_model(path: Path, model: Model) -> PreTrainedModel:
     """Load a checkpoint folder for training, as the recipe's model section says.
 

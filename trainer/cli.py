@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from trainer.commands import ablation, curate, doctor, failure, run, study, traces
+from trainer.commands import ablation, compare, curate, doctor, failure, run, study, traces
 
-_COMMANDS = (run, doctor, traces, curate, ablation, study, failure)
+_COMMANDS = (run, doctor, traces, curate, ablation, study, compare, failure)
 _EXAMPLE = """example:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
 """

@@ -11,6 +11,7 @@ from serve.formats import ThinkingFormat, load_format
 from trainer.checkpoints import load_tokenizer
 from trainer.preference.doctor import examine_pairs
 from trainer.recipe import Recipe
+from trainer.recipe.average import Average
 from trainer.recipe.preference import PairStage
 from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage
 from trainer.rl.prompts import draw_prompt
@@ -52,6 +53,8 @@ def examine(recipe: Recipe, run: Path, names: list[str], rows: int, colours: boo
             seed = recipe.seed_of(stage)
             if isinstance(stage, ColdStart | Fusion):
                 yield from _examine_rows(stage, seed, form, run / stage.name, rows, colours)
+            elif isinstance(stage, Average):
+                yield f"trains on nothing: it is the average of {', '.join(stage.checkpoints)}"
             elif isinstance(stage, PairStage):
                 yield from examine_pairs(stage, seed, form, first, run / stage.name, rows, colours)
             else:

@@ -75,6 +75,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, progress: float, setting
     return scale
 
 
+def reset_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Forget what its updates have gathered, moments and step counts; rates and groups stay."""
+    inner = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper holds the optimizer itself
+    for part in (inner.muon, inner.adamw) if isinstance(inner, MuonWithAdamW) else (inner,):
+        part.state.clear()
+
+
 def _adamw(weights: list[nn.Parameter], settings: Optimizer) -> torch.optim.AdamW:
     return torch.optim.AdamW(
         weights, lr=settings.adamw_lr, betas=settings.betas, weight_decay=settings.weight_decay

@@ -18,6 +18,7 @@ from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
+from trainer.progress.clock import clocked
 from trainer.recipe import Recipe
 from trainer.recipe.stages import AnyStage, Fusion
 
@@ -27,6 +28,7 @@ RUNNERS = {
     "fusion": "trainer.sft",
     "general_rl": "trainer.rl",
     "distill": "trainer.distill",
+    "average": "trainer.average",
     "dpo": "trainer.preference",
     "reward_model": "trainer.reward_model.stage",
 }
@@ -122,7 +124,9 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
         folder=folder,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    runner = importlib.import_module(RUNNERS[stage.kind])
+    with clocked(folder) if PartialState().is_main_process else nullcontext():
+        runner.run_stage(context)
     if not checkpoint.exists():
         raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
     # The next stage loads its own model and engine.
@@ -141,13 +145,22 @@ def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     start = recipe.start_of(stage)
     if start is None:
         return first_checkpoint(recipe, out)
-    if start not in {other.name for other in recipe.stages}:
-        return _local_folder(Path(start), f"stages.{stage.name}.start")
-    checkpoint = out / start / "checkpoint"
+    return checkpoint_folder(recipe, start, f"stages.{stage.name}.start", out)
+
+
+def checkpoint_folder(recipe: Recipe, place: str, field: str, out: Path) -> Path:
+    """The folder of a stage's checkpoint, or of one that is given by its path, which is fetched if need be.
+
+    Raises:
+        RunError: names `field`, which asks for it: the stage is not finished, or the path cannot be had.
+    """
+    if place not in {stage.name for stage in recipe.stages}:
+        return _local_folder(Path(place), field)
+    checkpoint = out / place / "checkpoint"
     if not checkpoint.exists():
         raise RunError(
-            f"stages.{stage.name}.start: stage {start!r} is not finished in {out}; run it first, or begin "
-            "elsewhere with --from CHECKPOINT"
+            f"{field}: stage {place!r} is not finished in {out}; run it first, or begin elsewhere with "
+            "--from CHECKPOINT"
         )
     return checkpoint
 

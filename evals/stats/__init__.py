@@ -9,6 +9,7 @@ from evals.stats.calibration import (
     CalibrationBin,
     brier,
     calibration_bins,
+    calibration_gaps,
     expected_calibration_error,
     noise_floor,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "brier",
     "budget_for_share",
     "calibration_bins",
+    "calibration_gaps",
     "clustered_proportion",
     "control_error",
     "cross_fitted_confidence",

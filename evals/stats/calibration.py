@@ -93,6 +93,20 @@ def expected_calibration_error(
     return float(np.abs(np.bincount(_places(c, bins, scheme), weights=y - c)).sum() / c.size)
 
 
+def calibration_gaps(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = 10, scheme: Scheme = "width"
+) -> NDArray[np.float64]:
+    """What each sample adds to the expected calibration error: their mean is that error.
+
+    It is `s (y - c)`, with s the sign of `accuracy - confidence` of the sample's bin. With the signs held
+    fixed the error is a mean, whose variance is that of these gaps; near calibration, where signs are chance,
+    their mean is above 0 as the error itself is (`noise_floor`).
+    """
+    c, y = checked(confidence, correct)
+    places = _places(c, bins, scheme)
+    return np.sign(np.bincount(places, weights=y - c))[places] * (y - c) if c.size else y
+
+
 def noise_floor(
     confidence: ArrayLike, bins: int = 10, scheme: Scheme = "width", draws: int = 1000, seed: int = 0
 ) -> float | None:

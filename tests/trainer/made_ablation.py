@@ -1,13 +1,14 @@
 """An ablation's stores made by hand, so that its numbers can be worked out on paper."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from evals.budgets import Budget, limit_of
-from evals.records import Record
+from evals.records import Record, TokenLogprobs
 from evals.store import SAMPLES, Store
 from trainer.ablation.measure import curve_folder, half_folder, modes_file
 
@@ -52,6 +53,24 @@ def write_stage(out: Path, name: str, stage: MadeStage, budgets: Sequence[Budget
     ]
     modes_file(out, name).parent.mkdir(parents=True, exist_ok=True)
     modes_file(out, name).write_text(json.dumps({"asked": {}, "replies": replies}), "utf-8")
+
+
+def write_sampled(folder: Path, replies: Mapping[str, tuple[bool, float]]) -> None:
+    """A run of sampled replies: of each problem whether its answer is right, and the answer's probability."""
+    plan = {
+        "budgets": ["max"],
+        "samples": 1,
+        "problems": {problem: f"hash of {problem}" for problem in replies},
+    }
+    with Store.open(folder, SETTINGS, plan, {}):
+        lines = ""
+        for problem, (right, probability) in replies.items():
+            made = Made(20, ["max"] if right else [])
+            record = _record(problem, made, "trace", "max", "natural", 20)
+            pieces = [r"\boxed{", record.answer[-2], "}"]
+            logprobs = TokenLogprobs(pieces, [-1.0, math.log(probability), -2.0], 0)
+            lines += json.dumps(replace(record, answer_tokens=3, logprobs=logprobs).to_json()) + "\n"
+        (folder / SAMPLES).write_text(lines, "ascii")
 
 
 def _write(folder: Path, stage: MadeStage, budgets: Sequence[Budget], axis: str) -> None:

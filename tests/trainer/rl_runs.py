@@ -1,13 +1,22 @@
 """Small RL runs on the default model: short answers without thinking, of which about half are right."""
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
 
 from serve import DEFAULT_MODEL
 from trainer.context import StageContext
 from trainer.recipe import Recipe
 
+ROOT = Path(__file__).parents[2]
 STAGE: dict[str, Any] = {
     "kind": "general_rl",
     "name": "rl",
@@ -56,3 +65,56 @@ def context(run: Path, **members: Any) -> StageContext:
 def records(folder: Path) -> list[dict[str, Any]]:
     """The records of a stage's metrics."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+
+
+def script(runs: Mapping[Path, dict[str, Any]]) -> str:
+    """What another process runs such stages by, one after the other, each with the members of its run."""
+    lines = [
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import rl_runs, pathlib",
+        "from trainer.rl import run_stage",
+        *(
+            f"run_stage(rl_runs.context(pathlib.Path({str(run)!r}), **{members!r}))"
+            for run, members in runs.items()
+        ),
+        "from accelerate import PartialState",
+        "print(f'{PartialState().process_index}/{PartialState().num_processes}', flush=True)",
+    ]
+    file = next(iter(runs)) / "stage.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines), encoding="utf-8")
+    return str(file)
+
+
+def environment() -> dict[str, str]:
+    """Of that process."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def run_on_two_processes(runs: Mapping[Path, dict[str, Any]]) -> None:
+    """Run such stages on two processes that train together."""
+    # accelerate starts several CPU processes by its launcher for GPUs; --cpu starts one unless there is MPI.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0", script(runs)]
+    on_cpu = environment() | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(launch, env=on_cpu, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(done.stdout.split()) == ["0/2", "1/2"]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """Of the stage's checkpoint."""
+    return load_file(run / "rl" / "checkpoint" / "model.safetensors")
+
+
+def assert_same_run(first: Path, second: Path, tolerance: float) -> None:
+    """Equal metrics at every step, times aside, and equal weights."""
+    ours, theirs = records(first / "rl"), records(second / "rl")
+    assert [record["step"] for record in ours] == [record["step"] for record in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        timed = {
+            name for name in one if "seconds" in name or "per_second" in name or name.startswith("sync/")
+        }
+        for name in one.keys() - timed:
+            assert one[name] == pytest.approx(other[name], abs=tolerance), (one["step"], name)
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(weights(second)[name], tensor, atol=tolerance, rtol=tolerance)

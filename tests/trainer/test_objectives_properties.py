@@ -14,16 +14,21 @@ from trainer.recipe.rl import KL, Objective
 LOGITS = torch.tensor([0.3, -1.1, 0.8], dtype=torch.float64)
 REFERENCE = torch.tensor([-0.4, 0.9, 0.2], dtype=torch.float64).log_softmax(-1)
 seeds = st.integers(0, 2**31)
+shared: dict[str, Any] = {
+    "normalisation": st.sampled_from(["sequence", "token", "constant", "rollout"]),
+    "correction": st.sampled_from(["none", "token", "sequence"]),
+    "entropy_bonus": st.sampled_from([0.0, 0.1]),
+    "kl": st.builds(
+        KL, estimator=st.sampled_from(["k1", "k2", "k3"]), coefficient=st.sampled_from([0.0, 0.2])
+    ),
+}
 objectives = st.builds(
     Objective,
-    normalisation=st.sampled_from(["sequence", "token", "constant"]),
     ratio=st.sampled_from(["token", "sequence"]),
-    correction=st.sampled_from(["none", "token", "sequence"]),
     clip_low=st.floats(0, 0.5),
     clip_high=st.floats(0, 0.5),
-    entropy_bonus=st.sampled_from([0.0, 0.1]),
-    kl=st.builds(KL, estimator=st.sampled_from(["k1", "k2", "k3"]), coefficient=st.sampled_from([0.0, 0.2])),
-)
+    **shared,
+) | st.builds(Objective, loss=st.just("squared"), tau=st.floats(0.01, 2), **shared)
 rewards = st.integers(1, 4).flatmap(
     lambda groups: st.integers(2, 6).flatmap(
         lambda samples: st.lists(

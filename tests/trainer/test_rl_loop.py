@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import rl_runs
@@ -17,45 +16,7 @@ from safetensors.torch import load_file
 from trainer.cli import main
 from trainer.rl import CollapseError, run_stage
 
-ROOT = Path(__file__).parents[2]
 SAME = 1e-5
-
-
-def command(run: Path, members: dict[str, Any]) -> list[str]:
-    """What another process runs the same stage by."""
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import rl_runs, pathlib\n"
-        "from trainer.rl import run_stage\n"
-        f"run_stage(rl_runs.context(pathlib.Path({str(run)!r}), **{members!r}))\n"
-        "from accelerate import PartialState\n"
-        "print(f'{PartialState().process_index}/{PartialState().num_processes}', flush=True)\n"
-    )
-    script = run / "stage.py"
-    run.mkdir(parents=True, exist_ok=True)
-    script.write_text(code, encoding="utf-8")
-    return [str(script)]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(run / "rl" / "checkpoint" / "model.safetensors")
-
-
-def assert_same_run(first: Path, second: Path, tolerance: float) -> None:
-    """Equal metrics at every step, times aside, and equal weights."""
-    ours, theirs = rl_runs.records(first / "rl"), rl_runs.records(second / "rl")
-    assert [record["step"] for record in ours] == [record["step"] for record in theirs]
-    for one, other in zip(ours, theirs, strict=True):
-        timed = {
-            name for name in one if "seconds" in name or "per_second" in name or name.startswith("sync/")
-        }
-        for name in one.keys() - timed:
-            assert one[name] == pytest.approx(other[name], abs=tolerance), (one["step"], name)
-    for name, tensor in weights(first).items():
-        torch.testing.assert_close(weights(second)[name], tensor, atol=tolerance, rtol=tolerance)
 
 
 def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
@@ -64,15 +25,15 @@ def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
     run_stage(rl_runs.context(tmp_path / "whole", **members))
 
     killed = tmp_path / "killed"
-    arguments = [sys.executable, *command(killed, members)]
-    process = subprocess.Popen(arguments, env=environment(), stderr=subprocess.DEVNULL)
+    arguments = [sys.executable, rl_runs.script({killed: members})]
+    process = subprocess.Popen(arguments, env=rl_runs.environment(), stderr=subprocess.DEVNULL)
     state = killed / "rl" / "state"
     while process.poll() is None and not (state / "step-00000004").exists():
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (killed / "rl" / "checkpoint").exists()
-    resumed = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
+    resumed = subprocess.run(arguments, env=rl_runs.environment(), capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming after step" in resumed.stderr
 
@@ -80,7 +41,7 @@ def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
         record["group/pending"] for record in rl_runs.records(killed / "rl") if "group/pending" in record
     ]
     assert max(pending) > 0
-    assert_same_run(tmp_path / "whole", killed, SAME)
+    rl_runs.assert_same_run(tmp_path / "whole", killed, SAME)
     assert sorted(path.name for path in state.iterdir()) == ["step-00000008", "step-00000009"]
 
 
@@ -90,16 +51,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         "objective": {"minibatches": 2, "kl": {"coefficient": 0.01}, "advantage_std": True},
     }
     run_stage(rl_runs.context(tmp_path / "one", **members))
-    # accelerate starts several CPU processes by its launcher for GPUs; --cpu starts one unless there is MPI.
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0"]
-    arguments = [*launch, *command(tmp_path / "two", members)]
-    on_cpu = environment() | {"ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(arguments, env=on_cpu, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert sorted(done.stdout.split()) == ["0/2", "1/2"]
+    rl_runs.run_on_two_processes({tmp_path / "two": members})
     assert rl_runs.records(tmp_path / "one" / "rl")[-1]["kl"] > 0
-    assert_same_run(tmp_path / "one", tmp_path / "two", 1e-4)
+    rl_runs.assert_same_run(tmp_path / "one", tmp_path / "two", 1e-4)
 
 
 def test_reward_rises(tmp_path: Path) -> None:

@@ -1,67 +1,22 @@
 """Updates: micro-batches, processes and padding never change a gradient; old policies stay what they were."""
 
 import copy
-import random
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from accelerate import Accelerator
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from rl_micro import micro_model, minibatches, rows
 
 from trainer.objectives import policy_loss
 from trainer.recipe.model import Optimizer
 from trainer.recipe.rl import Objective
-from trainer.rl.batches import Row, make_minibatches
+from trainer.rl.batches import Row
 from trainer.rl.collapse import CollapseError
 from trainer.rl.policy import token_logprobs
 from trainer.rl.update import PolicyUpdate
-from trainer.rollouts.types import Rollout, RolloutRequest
-
-CPU = torch.device("cpu")
-MAX_TOKENS = 20
-
-
-def micro_model() -> Qwen3ForCausalLM:
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=40,
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        tie_word_embeddings=True,
-    )
-    return Qwen3ForCausalLM(config)
-
-
-def rows(count: int, seed: int = 0) -> list[Row]:
-    rng = random.Random(seed)
-    made = []
-    for number in range(count):
-        prompt = tuple(rng.randrange(40) for _ in range(rng.randint(3, 9)))
-        length = rng.randint(2, MAX_TOKENS)
-        rollout = Rollout(
-            request=RolloutRequest(prompt, MAX_TOKENS, number),
-            token_ids=tuple(rng.randrange(40) for _ in range(length)),
-            logprobs=tuple(rng.uniform(-4.5, -3) for _ in range(length)),
-            inserted=tuple(rng.random() < 0.2 for _ in range(length)),
-            versions=(0,) * length,
-            thinking_tokens=length,
-            stop_cause="natural",
-            finish_reason=rng.choice(("stop", "length")),
-        )
-        made.append(Row(rollout, rng.choice((-0.5, 0.0, 0.75))))
-    return made
-
-
-def minibatches(its: list[Row], settings: Objective, tokens: int = 100, rank: int = 0, ranks: int = 1) -> Any:
-    return make_minibatches(its, settings, MAX_TOKENS, tokens, 5, rank, ranks, CPU)
 
 
 def gradient(its: list[Row], settings: Objective, tokens: int, ranks: int) -> dict[str, torch.Tensor]:
@@ -86,7 +41,7 @@ def gradient(its: list[Row], settings: Objective, tokens: int, ranks: int) -> di
     return {name: weights.grad for name, weights in model.named_parameters() if weights.grad is not None}
 
 
-@pytest.mark.parametrize("normalisation", ["sequence", "token", "constant"])
+@pytest.mark.parametrize("normalisation", ["sequence", "token", "constant", "rollout"])
 @pytest.mark.parametrize("mask_truncated", [False, True])
 def test_micro_batches_and_processes_do_not_change_the_gradient(
     normalisation: str, mask_truncated: bool

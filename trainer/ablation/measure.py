@@ -5,7 +5,8 @@ In the ablation's folder each stage has `curves/STAGE` and `halves/STAGE` (runs 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,25 +55,49 @@ def measure(stage: Measured, settings: Ablation, out: Path) -> None:
 
     Raises ValueError where the folder holds measurements of other weights, and what sweeps raise.
     """
-    weights = checkpoint_hash(checkpoint_files(stage.checkpoint))
-    _claim(out / "checkpoints" / f"{stage.name}.json", stage, weights)
+    claim(stage, out)
     path = modes_file(out, stage.name)
     if path.is_file() and json.loads(path.read_text("utf-8"))["asked"] == _asked(settings):
         return
+    with served(stage, out) as base_url:
+        draw(stage.name, settings, out, base_url)
+
+
+def claim(stage: Measured, out: Path) -> None:
+    """Hold the ablation's folder for the stage's weights; ValueError where it has those of others."""
+    weights = checkpoint_hash(checkpoint_files(stage.checkpoint))
+    path = out / "checkpoints" / f"{stage.name}.json"
+    if not path.is_file():
+        write_whole(path, {"checkpoint": str(stage.checkpoint), "sha256": weights})
+    elif json.loads(path.read_text("utf-8"))["sha256"] != weights:
+        raise ValueError(
+            f"{out} holds measurements of other weights of {stage.name}; give another --out, or remove that "
+            "folder"
+        )
+
+
+@contextmanager
+def served(stage: Measured, out: Path) -> Iterator[str]:
+    """A server of the stage's checkpoint; gives its address."""
     log_path = out / "servers" / f"{stage.name}.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with start_server(str(stage.checkpoint), log_path=log_path) as server:
-        draw(stage.name, settings, out, server.base_url)
+        yield server.base_url
 
 
 def draw(name: str, settings: Ablation, out: Path, base_url: str) -> None:
     """Draw what the ablation's folder lacks of the stage `name` from a server that has its checkpoint."""
-    curve = _sweep(settings, curve_folder(out, name), curve_budgets(settings))
+    curve = curve_sweep(settings, curve_folder(out, name))
     run_sweep(curve, base_url)
     run_sweep(_sweep(settings, half_folder(out, name), (0, HALF, "max"), reuse=curve.out), base_url)
     problems = load(settings.problems, limit=settings.limit)[: settings.mode_problems]
     replies = ask_modes(base_url, problems)
-    _write(modes_file(out, name), {"asked": _asked(settings), "replies": replies})
+    write_whole(modes_file(out, name), {"asked": _asked(settings), "replies": replies})
+
+
+def curve_sweep(settings: Ablation, out: Path) -> SweepSettings:
+    """The sweep that draws a budget curve."""
+    return _sweep(settings, out, curve_budgets(settings))
 
 
 def _sweep(
@@ -94,19 +119,8 @@ def _asked(settings: Ablation) -> dict[str, Any]:
     return settings.model_dump(mode="json", exclude={"stages"})
 
 
-def _claim(path: Path, stage: Measured, weights: str) -> None:
-    if path.is_file():
-        held = json.loads(path.read_text("utf-8"))
-        if held["sha256"] != weights:
-            raise ValueError(
-                f"{path.parent.parent} holds measurements of other weights of {stage.name}; "
-                "give another --out, or remove that folder"
-            )
-        return
-    _write(path, {"checkpoint": str(stage.checkpoint), "sha256": weights})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
+def write_whole(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON that a kill leaves whole or does not leave."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content) + "\n", "utf-8")

@@ -43,7 +43,19 @@ def ablation_numbers(stages: Sequence[Measured], out: Path) -> Numbers:
 
 def stage_numbers(stage: Measured, out: Path) -> Numbers:
     """One stage: `points` of the curve, `half` (traces cut at half their length), `modes`."""
-    run = read_run(curve_folder(out, stage.name))
+    return {
+        "name": stage.name,
+        "parent": stage.parent,
+        "checkpoint": str(stage.checkpoint),
+        **curve_numbers(out, stage.name),
+        "half": _half(out, stage.name),
+        "modes": _modes(json.loads(modes_file(out, stage.name).read_text("utf-8"))["replies"]),
+    }
+
+
+def curve_numbers(out: Path, name: str) -> Numbers:
+    """The curve of the stage `name`: `problems`, and `points` with the bands that hold it as a whole."""
+    run = read_run(curve_folder(out, name))
     found = outcomes(run)
     run.grades.save()
     by_budget = {budget: [o for o in found if o.budget == budget] for budget in run.budgets}
@@ -54,15 +66,7 @@ def stage_numbers(stage: Measured, out: Path) -> Numbers:
         row = point(budget, replies, by_budget[0], expected)
         low, high = edges[budget]
         points.append({name: row[name] for name in _OF_POINT} | {"band_low": low, "band_high": high})
-    return {
-        "name": stage.name,
-        "parent": stage.parent,
-        "checkpoint": str(stage.checkpoint),
-        "problems": {"sets": run.manifest["settings"]["problems"], "n": expected},
-        "points": points,
-        "half": _half(out, stage.name),
-        "modes": _modes(json.loads(modes_file(out, stage.name).read_text("utf-8"))["replies"]),
-    }
+    return {"problems": {"sets": run.manifest["settings"]["problems"], "n": expected}, "points": points}
 
 
 def half_cut(out: Path, name: str) -> tuple[list[Outcome], list[Outcome]]:

@@ -33,20 +33,30 @@ def draw(numbers: Numbers) -> bytes:
     _halves(right, stages)
     for axes in (left, right):
         axes.set_ylim(-0.02, 1.02)
-        axes.set_facecolor("white")
-        axes.grid(axis="y", color=FAINT, linewidth=0.7)
-        axes.tick_params(colors=INK, labelsize=9.5)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(FAINT)
+        tidy(axes)
     left.set_ylabel("accuracy", color=INK, fontsize=10.5)
     handles, labels = left.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside upper left", ncols=4, frameon=False, labelcolor=INK, fontsize=10
     )
+    return as_png(figure)
+
+
+def as_png(figure: matplotlib.figure.Figure) -> bytes:
+    """The figure as a PNG; the same figure gives the same bytes."""
     output = io.BytesIO()
     figure.savefig(output, format="png", metadata={"Software": None}, facecolor="white")
     return output.getvalue()
+
+
+def tidy(axes: Axes) -> None:
+    """Horizontal lines only, and nothing in the way of the data."""
+    axes.set_facecolor("white")
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.tick_params(colors=INK, labelsize=9.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
 
 
 def style(place: int) -> tuple[str, str]:

@@ -122,7 +122,9 @@ class TRLSide(TrainerCallback):
         self._tokens: list[int] = []
         self._right: list[float] = []
         recipe = work.recipe()
-        examples = open_sources(recipe.stages[0].data, recipe.seed)
+        stage = recipe.stages[0]
+        assert isinstance(stage, GeneralRL)
+        examples = open_sources(stage.data, recipe.seed)
         problems = [examples.at(place).problem for place in range(work.steps * work.prompts)]
         rows = [{"prompt": [{"role": "user", "content": p.problem}], "gold": p.answer} for p in problems]
         tokenizer = load_tokenizer(work.checkpoint)

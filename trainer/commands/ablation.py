@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.measuring import add_measuring, measuring
 
 if TYPE_CHECKING:
     from trainer.ablation.measure import Measured
     from trainer.recipe.recipe import Ablation
 
-BUDGETS = "8,16,24,32,48,64"
 _EXAMPLE = """examples:
   thinkdial train ablation runs/tiny
   thinkdial train ablation runs/tiny/fusion/checkpoint serve/default_model --limit 200 --out runs/two
@@ -35,10 +35,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="CHECKPOINT_OR_RUN",
         help="one run's folder (all its stages), or checkpoint folders, each compared with the one before",
     )
-    parser.add_argument("--problems", metavar="SET", help="see thinkdial eval problems (thinkmath)")
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems (500)")
-    parser.add_argument("--budgets", metavar="B", help=f"thinking tokens beside off and no limit ({BUDGETS})")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="of a reply (what the context holds)")
+    add_measuring(parser)
     parser.add_argument(
         "--mode-problems", type=int, metavar="N", help="problems asked in every way of switching modes (100)"
     )
@@ -79,31 +76,16 @@ def _asked(options: argparse.Namespace) -> "tuple[list[Measured], Ablation, str]
     """What to measure, how, and under which title. Raises ValueError naming what is wrong."""
     from trainer.ablation.run import stages_of
     from trainer.recipe import Recipe
-    from trainer.recipe.recipe import Ablation
 
-    given = {
-        "problems": options.problems,
-        "limit": options.limit,
-        "budgets": None if options.budgets is None else _tokens(options.budgets),
-        "max_tokens": options.max_tokens,
-        "mode_problems": options.mode_problems,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    defaults: dict[str, object] = {"budgets": _tokens(BUDGETS)}
     first: Path = options.paths[0]
     if not _is_run(first):
-        settings = Ablation.model_validate(defaults | changes)
+        settings = measuring(options, None, mode_problems=options.mode_problems)
         return _checkpoints(options.paths), settings, "Ablation"
     if len(options.paths) > 1:
         raise ValueError(f"{first} is a run; give one run, or checkpoint folders")
     recipe = Recipe.model_validate_json((first / "recipe.json").read_text("utf-8"))
-    if recipe.ablation is not None:
-        defaults = recipe.ablation.model_dump()
-    return (
-        stages_of(first, recipe),
-        Ablation.model_validate(defaults | changes),
-        f"Ablation of {first.resolve().name}",
-    )
+    settings = measuring(options, recipe.ablation, mode_problems=options.mode_problems)
+    return stages_of(first, recipe), settings, f"Ablation of {first.resolve().name}"
 
 
 def _checkpoints(paths: list[Path]) -> "list[Measured]":
@@ -127,18 +109,3 @@ def _checkpoints(paths: list[Path]) -> "list[Measured]":
 
 def _is_run(path: Path) -> bool:
     return (path / "recipe.json").is_file()
-
-
-def _tokens(text: str) -> list[int]:
-    """Budgets in tokens. Raises ValueError for others."""
-    from evals.budgets import parse_budgets
-
-    tokens: list[int] = []
-    for budget in parse_budgets(text):
-        if isinstance(budget, int):
-            tokens.append(budget)
-        elif budget != "max":
-            raise ValueError(
-                f"budgets: {budget} is no number of tokens; half of each trace is measured anyway"
-            )
-    return [budget for budget in tokens if budget > 0]

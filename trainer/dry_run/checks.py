@@ -6,18 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import PretrainedConfig
 
 from evals.problems import load
 from serve.formats import ThinkingFormat, load_format
-from trainer.checkpoints import check_place, load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
+from trainer.checkpoints import load_tokenizer, new_config, new_tokenizer, thinking_tokenizer
+from trainer.dry_run.checkpoints import look_at_average, look_at_place, read_config
 from trainer.dry_run.memory import Memory, ModelMemory, kv_bytes_per_token, rollouts_of
 from trainer.dry_run.reward_models import look_at_reward_models
 from trainer.preference.plan import pair_steps
 from trainer.preference.source import given_pairs, problems_asked
 from trainer.recipe import Recipe
+from trainer.recipe.average import Average
 from trainer.recipe.preference import PairStage
-from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.stages import AnyStage, ColdStart, Distill, Fusion, RLStage, SFTStage, TrainedStage
 from trainer.rewards import build_rewards, stage_rewards
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.rows.draw import RowSource
@@ -98,12 +100,14 @@ def check(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Findings:
             continue
         stage_found = _look_at_start(found, stage, only)
         found.stages.append(stage_found)
+        if isinstance(stage, Average):
+            continue
         if isinstance(stage, RLStage):
             look_at_reward_models(found, stage, only)
         if found.form is not None:
-            _look_at_data(found, stage_found, found.form)
+            _look_at_data(found, stage_found, stage, found.form)
         if found.config is not None and found.memory is not None:
-            _look_at_needs(found, stage_found, found.config, found.memory)
+            _look_at_needs(found, stage_found, stage, found.config, found.memory)
     return found
 
 
@@ -122,7 +126,7 @@ def _look_at_model(found: Findings) -> None:
             found.config, found.form = made
     else:
         path = model.path
-        found.config = found.attempt("model.path", lambda: _config(path))
+        found.config = found.attempt("model.path", lambda: read_config(path))
         if found.config is not None:
             found.form = found.attempt("model.path", lambda: _format(found.recipe))
         if found.form is not None and found.config is not None and model.thinking is not None:
@@ -132,9 +136,8 @@ def _look_at_model(found: Findings) -> None:
         found.memory = found.attempt("model", lambda: ModelMemory(config, model))
 
 
-def _config(path: Path) -> PretrainedConfig:
-    check_place(path)
-    return AutoConfig.from_pretrained(path)
+def _attempt_config(found: Findings, field: str, path: Path) -> PretrainedConfig | None:
+    return found.attempt(field, lambda: read_config(path))
 
 
 def _format(recipe: Recipe) -> ThinkingFormat:
@@ -152,21 +155,19 @@ def _look_at_start(found: Findings, stage: AnyStage, only: Sequence[str]) -> Sta
     start = found.recipe.start_of(stage)
     folder = found.out / stage.name
     status = "finished" if (folder / "checkpoint").exists() else "begun" if folder.exists() else "to run"
-    names = [other.name for other in found.recipe.stages]
-    if start is not None and start not in names:
-        found.attempt(f"stages.{stage.name}.start", lambda: _config(Path(start)))
-    elif start is not None and only and start not in only:
-        checkpoint = found.out / start / "checkpoint"
-        if not checkpoint.exists():
-            found.mistakes.append(
-                f"stages.{stage.name}.start: stage {start!r} is not finished in {found.out}; run it first, "
-                "or begin elsewhere with --from CHECKPOINT"
-            )
+    if isinstance(stage, Average):
+        look_at_average(found, stage, only)
+    elif start is not None:
+        look_at_place(found, start, f"stages.{stage.name}.start", only)
+    if isinstance(stage, Fusion) and stage.rejection is not None and stage.rejection.sampled_from is not None:
+        place = stage.rejection.sampled_from
+        look_at_place(found, place, f"stages.{stage.name}.rejection.sampled_from", only)
     return StageFindings(stage, start or "the model", status)
 
 
-def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -> None:
-    settings = stage.stage
+def _look_at_data(
+    found: Findings, stage: StageFindings, settings: TrainedStage, form: ThinkingFormat
+) -> None:
     seed = found.recipe.seed_of(settings)
     path = f"stages.{settings.name}"
     if isinstance(settings, PairStage) and settings.pairs.path is not None:
@@ -234,15 +235,19 @@ def _look_at_sampling(stage: StageFindings, settings: PairStage, examples: Examp
 
 
 def _look_at_needs(
-    found: Findings, stage: StageFindings, config: PretrainedConfig, memory: ModelMemory
+    found: Findings,
+    stage: StageFindings,
+    settings: TrainedStage,
+    config: PretrainedConfig,
+    memory: ModelMemory,
 ) -> None:
-    settings = stage.stage
     path = f"stages.{settings.name}"
-    teacher = None
+    other = None
     if isinstance(settings, Distill):
-        place = settings.teacher
-        teacher = found.attempt(f"{path}.teacher", lambda: _config(place))
-    stage.memory = found.attempt(path, lambda: memory.of(settings, teacher))
+        other = _attempt_config(found, f"{path}.teacher", settings.teacher)
+    elif isinstance(settings, RLStage) and settings.critic and settings.critic.path:
+        other = _attempt_config(found, f"{path}.critic.path", settings.critic.path)
+    stage.memory = found.attempt(path, lambda: memory.of(settings, other))
     context = config.max_position_embeddings
     measured = isinstance(settings, SFTStage) or (
         isinstance(settings, PairStage) and rollouts_of(settings) is None

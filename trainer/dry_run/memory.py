@@ -11,10 +11,10 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from trainer.checkpoints import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
-from trainer.recipe.model import Model
+from trainer.recipe.model import Model, Optimizer
 from trainer.recipe.preference import PairStage
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import DPO, AnyStage, Distill, Fusion, RLStage, SFTStage
+from trainer.recipe.stages import DPO, Distill, Fusion, RLStage, SFTStage, TrainedStage
 
 PROBE_TOKENS = 64
 """Tokens that activations are counted for; they grow in proportion."""
@@ -28,7 +28,8 @@ class Memory:
     activations: kept for the backward pass of one micro-batch; with gradient checkpointing the layers' inputs
     and one layer. logits: next-token scores of a micro-batch and what RL's loss makes of them, as if all its
     tokens were trained; SFT and DPO make them in tiles, reward models none. others: the reference model, the
-    teacher or reward models. engine: the weights of the engine in this process.
+    teacher or reward models. critic: a value model's weights, gradients, optimizer state and activations.
+    engine: the weights of the engine in this process.
     """
 
     weights: int
@@ -37,6 +38,7 @@ class Memory:
     activations: int
     logits: int = 0
     others: int = 0
+    critic: int = 0
     engine: int = 0
     kv_cache: int = 0
 
@@ -67,8 +69,12 @@ class ModelMemory:
         )
         self._activations = activation_bytes(self.model, model.gradient_checkpointing)
 
-    def of(self, stage: AnyStage, teacher: PretrainedConfig | None = None) -> Memory:
-        """The memory that a stage needs. teacher: the configuration of a distill stage's teacher."""
+    def of(self, stage: TrainedStage, other: PretrainedConfig | None = None) -> Memory:
+        """The memory that a stage needs.
+
+        other: the configuration of a distill stage's teacher, or of what a critic's own model begins with
+        where that is not the policy.
+        """
         itemsize = getattr(torch, self._settings.dtype).itemsize
         tokens = micro_batch_tokens(stage)
         # RL's scores and their gradient, and three float32 tables: at temperature, exponentials, a gradient;
@@ -76,8 +82,8 @@ class ModelMemory:
         tiled = isinstance(stage, SFTStage | PairStage)
         logits = 0 if tiled else tokens * self._config.vocab_size * (2 * itemsize + 12)
         others = 0
-        if isinstance(stage, Distill) and teacher is not None:
-            others = count_parameters(teacher) * itemsize
+        if isinstance(stage, Distill) and other is not None:
+            others = count_parameters(other) * itemsize
         elif isinstance(stage, RLStage) and stage.objective.kl.coefficient:
             others = self.parameters * itemsize
         elif isinstance(stage, DPO) and stage.pairs.rollouts and stage.evaluate_every:
@@ -91,20 +97,31 @@ class ModelMemory:
         return Memory(
             weights=count_bytes(self.model.parameters()),
             gradients=count_bytes(weights for weights in self.model.parameters() if weights.requires_grad),
-            optimizer=optimizer_bytes(self.model, stage),
+            optimizer=optimizer_bytes(self.model, stage.optimizer),
             activations=round(self._activations * tokens),
             logits=logits,
             others=others,
+            critic=self._critic(stage, other or self._config, tokens) if isinstance(stage, RLStage) else 0,
             engine=self.parameters * getattr(torch, engine.dtype).itemsize if engine else 0,
             kv_cache=round(engine.kv_cache_gib * 2**30) if engine else 0,
         )
+
+    def _critic(self, stage: RLStage, config: PretrainedConfig, tokens: int) -> int:
+        """Bytes of a value model, which is trained whole; a head's are none to speak of."""
+        critic = stage.critic
+        if critic is None or critic.network == "head":
+            return 0
+        model = meta_model(config, self._settings.model_copy(update={"lora": None}))
+        optimizer = optimizer_bytes(model, critic.optimizer or stage.optimizer)
+        activations = activation_bytes(model, self._settings.gradient_checkpointing)
+        return 2 * count_bytes(model.parameters()) + optimizer + round(activations * tokens)
 
 
 def _adapter_parameters(model: PreTrainedModel) -> int:
     return sum(weights.numel() for name, weights in model.named_parameters() if ".lora_" in name)
 
 
-def rollouts_of(stage: AnyStage) -> Rollouts | None:
+def rollouts_of(stage: TrainedStage) -> Rollouts | None:
     """How a stage samples replies, if it does."""
     if isinstance(stage, Fusion):
         return stage.rejection.rollouts if stage.rejection else None
@@ -113,7 +130,7 @@ def rollouts_of(stage: AnyStage) -> Rollouts | None:
     return None if isinstance(stage, SFTStage) else stage.rollouts
 
 
-def micro_batch_tokens(stage: AnyStage) -> int:
+def micro_batch_tokens(stage: TrainedStage) -> int:
     """Padded tokens of one forward pass."""
     if isinstance(stage, SFTStage):
         return max(stage.micro_batch_tokens or stage.batch_tokens, 1)
@@ -135,9 +152,9 @@ def count_parameters(config: PretrainedConfig) -> int:
         return AutoModelForCausalLM.from_config(config).num_parameters()
 
 
-def optimizer_bytes(model: nn.Module, stage: AnyStage) -> int:
+def optimizer_bytes(model: nn.Module, settings: Optimizer) -> int:
     """Of its state: two moments and a counter for each of AdamW's tensors, one moment for each of Muon's."""
-    optimizer = build_optimizer(model, stage.optimizer)
+    optimizer = build_optimizer(model, settings)
     muon = optimizer.muon.param_groups if isinstance(optimizer, MuonWithAdamW) else []
     adamw = optimizer.adamw.param_groups if isinstance(optimizer, MuonWithAdamW) else optimizer.param_groups
     moments = count_bytes([weights for group in muon for weights in group["params"]])

@@ -4,8 +4,10 @@ from typing import Literal, assert_never
 
 from torch import Tensor
 
+Kind = Literal["sequence", "token", "constant", "rollout"]
 
-def normaliser(tokens: Tensor, kind: Literal["sequence", "token", "constant"], max_tokens: int) -> float:
+
+def normaliser(tokens: Tensor, kind: Kind, max_tokens: int) -> float:
     """What the summed losses of one optimizer step are divided by.
 
     tokens: how many tokens train (the loss mask's sum) in each rollout of the optimizer step, [rollouts]: of
@@ -17,9 +19,10 @@ def normaliser(tokens: Tensor, kind: Literal["sequence", "token", "constant"], m
     sequence: rollouts. Each weighs the same, whatever its length: GRPO, DeepSeekMath eq. 3.
     token: tokens that train. Each weighs the same: DAPO, eq. 8.
     constant: rollouts times max_tokens, known before sampling: Dr. GRPO, section 3.2 and listing 1.
+    rollout: rollouts, whose tokens are summed: Kimi k1.5, eq. 3; constant without its constant.
     """
     match kind:
-        case "sequence":
+        case "sequence" | "rollout":
             total = tokens.numel()
         case "token":
             total = int(tokens.sum())
@@ -30,7 +33,7 @@ def normaliser(tokens: Tensor, kind: Literal["sequence", "token", "constant"], m
     return float(max(total, 1))
 
 
-def total(values: Tensor, mask: Tensor, kind: Literal["sequence", "token", "constant"]) -> Tensor:
+def total(values: Tensor, mask: Tensor, kind: Kind) -> Tensor:
     """Sum of per-token values before the division by `normaliser`; [rows, tokens] to a scalar.
 
     sequence divides each row by its number of tokens first. Sums of parts of a batch add up to the whole's.

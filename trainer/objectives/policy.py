@@ -7,6 +7,7 @@ from trainer.objectives.clipping import clipped, clipped_surrogate
 from trainer.objectives.kl import kl_estimate
 from trainer.objectives.normalisation import total
 from trainer.objectives.ratio import engine_correction, importance_ratio
+from trainer.objectives.squared import squared_surrogate
 from trainer.objectives.statistics import PolicyStats
 from trainer.recipe.rl import Objective
 
@@ -25,8 +26,9 @@ def policy_loss(
 ) -> tuple[Tensor, PolicyStats]:
     """Loss of one micro-batch of rollouts, to be minimised, and its statistics.
 
-    Per token: -w min(r A, clip(r) A) + beta KL - c H, with w the engine's correction (of the surrogate only),
-    r the importance ratio, A the advantage, beta `kl.coefficient`, c `entropy_bonus` (PPO, eq. 9).
+    Per token: -S + beta KL - c H, with beta `kl.coefficient`, c `entropy_bonus` (PPO, eq. 9), and S of
+    loss clipped: w min(r A, clip(r) A), w the engine's correction, r the importance ratio, A the advantage;
+    loss squared: w A log r - (tau / 2) rho log r, rho the rollout's sum of log r (`squared_surrogate`).
     Masked tokens have exactly zero gradient, whatever their values.
 
     Args:
@@ -56,16 +58,21 @@ def policy_loss(
     weight = engine_correction(
         old_logprobs, rollout_logprobs, mask, settings.correction, settings.correction_cap
     )
-    loss = -weight * clipped_surrogate(ratio, spread, settings.clip_low, settings.clip_high)
-    low, high = clipped(ratio, spread, settings.clip_low, settings.clip_high)
     mismatch = torch.where(mask, old_logprobs - rollout_logprobs, 0.0)
     sums = {
-        "clip/low": low,
-        "clip/high": high,
         "ratio/mean": ratio,
         "mismatch/kl": mismatch.exp() - 1 - mismatch,
         "mismatch/capped": weight >= settings.correction_cap,
     }
+    if settings.loss == "squared":
+        assert settings.tau is not None
+        log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
+        loss = -squared_surrogate(log_ratio, spread, weight, settings.tau)
+        sums["ratio/log_square"] = log_ratio.sum(dim=1, keepdim=True).square().expand_as(log_ratio)
+    else:
+        loss = -weight * clipped_surrogate(ratio, spread, settings.clip_low, settings.clip_high)
+        low, high = clipped(ratio, spread, settings.clip_low, settings.clip_high)
+        sums |= {"clip/low": low, "clip/high": high}
     if settings.kl.coefficient > 0:
         if reference_logprobs is None:
             raise ValueError("reference_logprobs: None, but kl.coefficient is not 0; give the reference's")

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SUMS = ("clip/low", "clip/high", "kl", "entropy", "ratio/mean", "mismatch/kl", "mismatch/capped")
+SUMS = (
+    "clip/low",
+    "clip/high",
+    "kl",
+    "entropy",
+    "ratio/mean",
+    "ratio/log_square",
+    "mismatch/kl",
+    "mismatch/capped",
+)
 MAXIMA = ("ratio/max", "mismatch/max")
 
 
@@ -17,6 +26,7 @@ class PolicyStats:
     maxima: float64, in the order of `MAXIMA`, to be reduced by max.
     `mismatch` compares the engine that sampled with the trainer's old policy: KL(engine || old) by k3, the
     share of correction weights at their cap, the largest |difference| of log-probabilities in nats.
+    `ratio/log_square` is that of whole rollouts, which weigh as many tokens as they have.
     """
 
     sums: Tensor
@@ -46,8 +56,9 @@ class PolicyStats:
         means = {name: total / tokens for name, (total, tokens) in sums.items() if tokens}
         if not means:
             return {}
-        maxima = dict(zip(MAXIMA, self.maxima.tolist(), strict=True))
-        return {"clip/share": means["clip/low"] + means["clip/high"], **means, **maxima}
+        if "clip/low" in means:
+            means = {"clip/share": means["clip/low"] + means["clip/high"], **means}
+        return {**means, **dict(zip(MAXIMA, self.maxima.tolist(), strict=True))}
 
 
 def _where(values: Tensor, mask: Tensor) -> Tensor:

@@ -22,9 +22,10 @@ def value_loss(
     plain = (values - returns).square()
     if value_clip is None:
         return plain, torch.zeros_like(plain, dtype=torch.bool)
-    near = old_values + (values - old_values).clamp(-value_clip, value_clip)
-    clipped = (near - returns).square()
-    return torch.maximum(plain, clipped), clipped > plain
+    change = values - old_values
+    clipped = (old_values + change.clamp(-value_clip, value_clip) - returns).square()
+    # Within the range both are the same but for rounding.
+    return torch.maximum(plain, clipped), (change.abs() > value_clip) & (clipped > plain)
 
 
 def explained_variance(returns: Tensor, errors: Tensor) -> float:

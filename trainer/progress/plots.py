@@ -22,6 +22,8 @@ PANELS: dict[str, tuple[str, ...]] = {
     "engine against trainer: KL (nats per token)": ("mismatch/",),
     "share of clipped tokens": ("clip/",),
     "share of groups without variance": ("group/zero_variance",),
+    "share of the update": ("update/",),
+    "different answers in a group": ("distinct/answers",),
     "share of replies": ("cut/", "truncated/", "mode/", "judge/"),
     "tokens per second": ("tokens_per_second",),
 }
@@ -32,6 +34,7 @@ A metric is drawn in the first panel that takes it.
 SHARES = (
     "share of clipped tokens",
     "share of groups without variance",
+    "share of the update",
     "share of replies",
     "pairs told apart",
     "held out: accuracy",

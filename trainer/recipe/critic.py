@@ -17,8 +17,8 @@ class Critic(Section):
     network: Literal["head", "model"] = "head"
     """A linear head on the policy's last layer, or a model of its own, all of whose weights are trained."""
     path: Path | None = None
-    """What a model of its own begins with, such as a reward model's checkpoint (InstructGPT); None is what
-    the policy begins with."""
+    """What a model of its own begins with, such as a reward model of the policy's tokens (InstructGPT); None
+    is what the policy begins with."""
     coefficient: float | None = Field(default=None, gt=0)
     """Of the value loss in a head's and the policy's common loss (PPO, eq. 9, c1); None is 0.1."""
     optimizer: Optimizer | None = None
@@ -27,6 +27,10 @@ class Critic(Section):
     """Discount of each sampled token."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """GAE's lambda."""
+    value_lam: float | None = Field(default=None, ge=0, le=1)
+    """Lambda of the returns that values are trained towards (VC-PPO's decoupled GAE); None is `lam`."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps at the stage's start that train the critic alone (VC-PPO's value pretraining)."""
     value_clip: float | None = Field(default=0.2, gt=0)
     """Farthest that a value may gain by moving from what it was before the step; None does not clip."""
     whiten: bool = True
@@ -56,6 +60,7 @@ class Critic(Section):
 
 def check_advantages(
     critic: Critic | None,
+    steps: int,
     group_size: int,
     objective: Objective,
     rollouts: Rollouts,
@@ -70,6 +75,16 @@ def check_advantages(
                 "group's mean; give 2 or more, or a critic"
             )
         return
+    if objective.loss == "squared":
+        raise ValueError(
+            "objective.loss: 'squared' is wrong because it is of whole replies and a critic's advantages are "
+            "each token's own; leave out critic, or give 'clipped'"
+        )
+    if critic.warmup_steps >= steps:
+        raise ValueError(
+            f"critic.warmup_steps: {critic.warmup_steps} is wrong because the stage has {steps} steps, in "
+            "none of which the policy would train; give less"
+        )
     if objective.advantage_std:
         raise ValueError(
             "objective.advantage_std: true is wrong because a critic's advantages are not a group's; give "
@@ -104,11 +119,12 @@ def _check_kl(kl: KL) -> None:
 
 
 def _check_single(rewards: Sequence[RewardTerm], collapse: Collapse | None) -> None:
-    if any(term.name == "length" for term in rewards):
-        raise ValueError(
-            "rewards.length: is wrong because it compares the replies of a group and group_size is 1; give a "
-            "larger group_size, or leave it out"
-        )
+    for term in rewards:
+        if term.name == "length" or (term.name == "judge" and term.options.get("form") == "compare"):
+            raise ValueError(
+                f"rewards.{term.name}: is wrong because it compares the replies of a group and group_size is "
+                "1; give a larger group_size, or leave it out"
+            )
     if collapse is not None and collapse.zero_variance < 1:
         raise ValueError(
             f"collapse.zero_variance: {collapse.zero_variance} is wrong because group_size is 1; leave it out"

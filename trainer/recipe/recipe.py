@@ -6,10 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
 from trainer.recipe.failure import Failure
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
-from trainer.recipe.stages import AnyStage, RLStage
+from trainer.recipe.stages import AnyStage, Fusion, RLStage
 
 
 class Logging(Section):
@@ -55,9 +56,20 @@ class Recipe(Section):
         if twice:
             raise ValueError(f"stages.name: {twice} more than once; give each stage a name of its own")
         for index, stage in enumerate(self.stages):
-            _check_start(stage.name, stage.start, names[:index], names[index:])
-            _check_policy(stage, self.stages[:index])
-            _check_reward_models(stage, self.stages[:index])
+            earlier = self.stages[:index]
+            if isinstance(stage, Average):
+                for place in stage.checkpoints:
+                    field = f"stages.{stage.name}.checkpoints"
+                    _check_place(field, stage.name, place, names, index)
+                    _check_policy(field, place, earlier)
+                continue
+            places = {f"stages.{stage.name}.start": stage.start}
+            if isinstance(stage, Fusion) and stage.rejection is not None:
+                places[f"stages.{stage.name}.rejection.sampled_from"] = stage.rejection.sampled_from
+            for field, taken in places.items():
+                _check_place(field, stage.name, taken, names, index)
+                _check_policy(field, taken, earlier)
+            _check_reward_models(stage, earlier)
             if self.model.lora is not None and stage.optimizer.muon_lr is not None:
                 raise ValueError(
                     f"stages.{stage.name}.optimizer.muon_lr: {stage.optimizer.muon_lr} is wrong because Muon "
@@ -92,14 +104,18 @@ class Recipe(Section):
             raise ValueError(f"--only: {unknown} are no stages; the stages are {names}")
         if start is None:
             return self
-        first = next(stage.name for stage in self.stages if not only or stage.name in only)
-        _check_start(first, start, names[: names.index(first)], names[names.index(first) :])
+        first = next(stage for stage in self.stages if not only or stage.name in only)
+        if isinstance(first, Average):
+            raise ValueError(
+                f"--from: {start!r} is wrong because stage {first.name!r} averages the checkpoints it names; "
+                f"give them by --set stages.{first.name}.checkpoints"
+            )
+        field, index = f"stages.{first.name}.start", names.index(first.name)
+        _check_place(field, first.name, start, names, index)
+        _check_policy(field, start, self.stages[:index])
         stages = [
-            stage.model_copy(update={"start": start}) if stage.name == first else stage
-            for stage in self.stages
+            stage.model_copy(update={"start": start}) if stage is first else stage for stage in self.stages
         ]
-        place = names.index(first)
-        _check_policy(stages[place], stages[:place])
         return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:
@@ -107,28 +123,32 @@ class Recipe(Section):
         return self.seed if stage.seed is None else stage.seed
 
 
-def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:
-    if start is None or start in earlier:
+def _check_place(field: str, name: str, place: str | None, names: Sequence[str], index: int) -> None:
+    """Raise ValueError unless stage `name`, the one at `index`, can take a checkpoint from `place`."""
+    earlier = names[:index]
+    if place is None or place in earlier:
         return
-    field = f"stages.{name}.start: {start!r}"
-    if start == name:
-        raise ValueError(f"{field} is the stage itself; name an earlier stage or a checkpoint's folder")
-    if start in later:
-        raise ValueError(f"{field} comes after the stage; move it before, or name one of {earlier}")
-    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
-    if "/" not in start and not Path(start).is_dir():
+    if place == name:
+        raise ValueError(f"{field}: {place!r} is the stage itself; name an earlier stage or a folder")
+    if place in names:
         raise ValueError(
-            f"{field} is neither an earlier stage nor a folder; name one of {earlier} or give a path"
+            f"{field}: {place!r} comes after the stage; move it before, or name one of {earlier}"
+        )
+    # Hub names have a slash; a plain word is a mistyped stage unless there is such a folder.
+    if "/" not in place and not Path(place).is_dir():
+        raise ValueError(
+            f"{field}: {place!r} is neither an earlier stage nor a folder; name one of {earlier} or give a "
+            "path"
         )
 
 
-def _check_policy(stage: AnyStage, earlier: Sequence[AnyStage]) -> None:
-    """Raise ValueError if the stage begins with a checkpoint that is no policy."""
+def _check_policy(field: str, place: str | None, earlier: Sequence[AnyStage]) -> None:
+    """Raise ValueError if a stage takes a checkpoint that is no policy."""
     policies = [other.name for other in earlier if other.leaves_policy]
-    if stage.start in {other.name for other in earlier} - set(policies):
+    if place in {other.name for other in earlier} - set(policies):
         raise ValueError(
-            f"stages.{stage.name}.start: {stage.start!r} is wrong because that stage leaves a reward model, "
-            f"which gives no replies; name one of {policies}, or a checkpoint's folder"
+            f"{field}: {place!r} is wrong because that stage leaves a reward model, which gives no replies; "
+            f"name one of {policies}, or a checkpoint's folder"
         )
 
 

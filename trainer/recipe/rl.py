@@ -19,10 +19,17 @@ class KL(Section):
 class Objective(Section):
     """The policy-gradient loss. The defaults are Dr. GRPO's; the README lists the papers' settings."""
 
+    loss: Literal["clipped", "squared"] = "clipped"
+    """The clipped surrogate (PPO, GRPO and their kin), or Kimi k1.5's squared loss on whole rollouts."""
+    tau: float | None = Field(default=None, gt=0)
+    """squared: weight of what draws a step's updates to the policy it began with, in reward per nat."""
+    reset_optimizer: bool = False
+    """Forget the optimizer's moments at every step's start, as each is a problem of its own (Kimi k1.5)."""
     advantage_std: bool = False
     """Divide a group's advantages by its standard deviation (GRPO; off in Dr. GRPO)."""
-    normalisation: Literal["sequence", "token", "constant"] = "constant"
-    """Mean over each rollout (GRPO), over all tokens (DAPO), or a sum over a constant (Dr. GRPO)."""
+    normalisation: Literal["sequence", "token", "constant", "rollout"] = "constant"
+    """Mean over each rollout (GRPO), over all tokens (DAPO), a sum over a constant (Dr. GRPO), or a sum over
+    each rollout and the mean of these (Kimi k1.5)."""
     ratio: Literal["token", "sequence"] = "token"
     """Importance ratio of each token (PPO) or of the whole rollout (GSPO)."""
     clip_low: float = Field(default=0.2, ge=0, le=1)
@@ -39,6 +46,30 @@ class Objective(Section):
     """Passes over each step's rollouts."""
     minibatches: int = Field(default=1, gt=0)
     """Optimizer steps in a pass."""
+
+    @model_validator(mode="after")
+    def _members_of_loss(self) -> "Objective":
+        if self.loss == "squared":
+            for member in ("ratio", "clip_low", "clip_high"):
+                value = getattr(self, member)
+                if value != type(self).model_fields[member].default:
+                    raise ValueError(
+                        f"{member}: {value!r} is wrong because loss 'squared' has no clipped ratio; leave it "
+                        "out, or give loss 'clipped'"
+                    )
+            if self.tau is None:
+                raise ValueError("tau: is missing, and loss 'squared' needs it; give a number above 0")
+        elif self.tau is not None:
+            raise ValueError(
+                f"tau: {self.tau} is wrong because loss 'clipped' has no quadratic term; leave it out, or "
+                "give loss 'squared'"
+            )
+        return self
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps on each step's rollouts."""
+        return self.epochs * self.minibatches
 
 
 class Budget(Section):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.recipe.average import Average
 from trainer.recipe.critic import Critic, check_advantages
 from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
@@ -48,6 +49,9 @@ class ColdStart(SFTStage):
 class Rejection(Section):
     """Thinking sampled from the model itself, of which right replies are kept (Qwen3 report, section 4.3)."""
 
+    sampled_from: str | None = None
+    """An earlier stage, or a checkpoint's path, with the same tokenizer; None is what the stage begins with.
+    DeepSeek-R1 samples its RL checkpoint and trains its base model (section 2.3.3)."""
     problems: int = Field(default=2000, gt=0)
     samples: int = Field(default=4, gt=0)
     """Tries at each problem."""
@@ -103,7 +107,13 @@ class RLStage(Stage):
     @model_validator(mode="after")
     def _advantages(self) -> "RLStage":
         check_advantages(
-            self.critic, self.group_size, self.objective, self.rollouts, self.rewards, self.collapse
+            self.critic,
+            self.steps,
+            self.group_size,
+            self.objective,
+            self.rollouts,
+            self.rewards,
+            self.collapse,
         )
         return self
 
@@ -183,7 +193,5 @@ class DPO(PairStage):
         return self
 
 
-AnyStage = Annotated[
-    ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage,
-    Field(discriminator="kind"),
-]
+TrainedStage = ColdStart | ReasoningRL | Fusion | GeneralRL | Distill | DPO | RewardModelStage
+AnyStage = Annotated[TrainedStage | Average, Field(discriminator="kind")]

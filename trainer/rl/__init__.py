@@ -8,6 +8,7 @@ groups          groups in flight and finished
 rollout_step    a step's rollouts and rewards, refill and partial rollouts
 batches         rows, minibatches, micro-batches
 policy          log-probabilities of sampled tokens
+critic          values, their advantages, their training
 update          a step's optimizer updates
 metrics         what a step logs
 evaluation      held-out accuracy while it trains

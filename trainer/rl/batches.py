@@ -107,6 +107,12 @@ def make_minibatches(
     return minibatches
 
 
+def trained_tokens(rows: Sequence[Row], objective: Objective, critic: bool = False) -> int:
+    """How many tokens of `rows` carry a loss, in all epochs."""
+    useful = [row for row in rows if _has_gradient(row, objective, critic)]
+    return objective.epochs * sum(_trained(row, objective) for row in useful)
+
+
 def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
     """Rows of like length together, at most `micro_batch_tokens` with padding; a longer row stands alone."""
     packs: list[list[Row]] = []
@@ -120,6 +126,9 @@ def _pack(rows: Sequence[Row], micro_batch_tokens: int) -> list[list[Row]]:
 
 def _has_gradient(row: Row, objective: Objective, critic: bool) -> bool:
     regularised = objective.kl.coefficient > 0 or objective.entropy_bonus != 0
+    if objective.loss == "squared":
+        # Without a reward of its own, a rollout is still drawn to the policy that the step began with.
+        regularised |= objective.updates > 1
     return _trained(row, objective) > 0 and (critic or regularised or row.advantage != 0)
 
 

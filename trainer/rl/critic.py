@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
+from trainer.checkpoints import load_tokenizer
 from trainer.objectives.gae import gae, mean_and_deviation, moments, token_rewards, whiten
 from trainer.objectives.normalisation import total
 from trainer.objectives.value import explained_variance, value_loss
@@ -81,7 +82,11 @@ class Critic:
             its = gae(rewards, batch.values, batch.mask, gamma, lam)
             errors = gae(rewards, batch.values, batch.mask, gamma, 1.0)
             batch.advantages = its
-            batch.returns = (its + batch.values).float()
+            if self._settings.value_lam is None:
+                batch.returns = (its + batch.values).float()
+            else:
+                towards = gae(rewards, batch.values, batch.mask, gamma, self._settings.value_lam)
+                batch.returns = (towards + batch.values).float()
             measured = (its, errors, errors + batch.values, batch.values)
             counted.append(torch.stack([moments(one, batch.mask) for one in measured]))
         sums = self._accelerator.reduce(torch.stack(counted).sum(0), "sum")
@@ -150,14 +155,24 @@ def open_critic(
     start: Path,
     accelerator: Accelerator,
 ) -> Critic:
-    """The critic of a stage whose policy begins with `start`; its first values are 0, or a reward model's."""
+    """The critic of a stage whose policy begins with `start`; its first values are 0, or a reward model's.
+
+    Raises:
+        ValueError: `settings.path` holds a model of other tokens.
+    """
     optimizer = settings.optimizer or stage_optimizer
     network: nn.Module
     if settings.network == "head":
         optimizer = optimizer.model_copy(update={"muon_lr": None})
         network = _zeroed(nn.Linear(policy.config.get_text_config().hidden_size, 1))
     else:
-        network = _value_model(settings.path or start, model)
+        path = settings.path or start
+        if load_tokenizer(path).get_vocab() != load_tokenizer(start).get_vocab():
+            raise ValueError(
+                f"critic.path: {str(path)!r} is wrong because its tokens are not those of {str(start)!r}; "
+                "give a model of the same tokenizer"
+            )
+        network = _value_model(path, model)
     return Critic(settings, network, optimizer, objective, accelerator)
 
 

@@ -18,9 +18,10 @@ from trainer.processes import join_processes
 from trainer.progress import Progress, trace_of
 from trainer.recipe.stages import RLStage
 from trainer.rewards import stage_rewards
-from trainer.rl.batches import make_minibatches, make_rows
+from trainer.rl.batches import make_minibatches, make_rows, trained_tokens
 from trainer.rl.collapse import CollapseError, CollapseMonitor
 from trainer.rl.critic import open_critic
+from trainer.rl.difficulty import update_shares
 from trainer.rl.evaluation import choose_arms, held_out_problems, measure
 from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
@@ -177,11 +178,16 @@ class RLLoop:
         # Dropout, where a model has any, must be the same after a restart.
         torch.manual_seed(derive_seed(seed, "train", self._step, accelerator.process_index))
         scale = set_learning_rate(self._optimizer, self._step / self._stage.steps, self._stage.optimizer)
+        policy_trains = True
         if self._critic is not None:
+            assert self._stage.critic is not None
+            policy_trains = self._step >= self._stage.critic.warmup_steps
             self._critic.set_learning_rate(self._step / self._stage.steps)
+        objective = self._stage.objective
+        rows = make_rows(sampled.kept, objective.advantage_std)
         minibatches = make_minibatches(
-            make_rows(sampled.kept, self._stage.objective.advantage_std),
-            self._stage.objective,
+            rows,
+            objective,
             self._stage.rollouts.max_tokens,
             self._stage.micro_batch_tokens,
             derive_seed(seed, "minibatches", self._step),
@@ -190,7 +196,11 @@ class RLLoop:
             accelerator.device,
             critic=self._critic is not None,
         )
-        return self._update.run(minibatches) | {"learning_rate_scale": scale}
+        metrics = self._update.run(minibatches, policy_trains)
+        metrics["tokens/trained"] = float(trained_tokens(rows, objective, self._critic is not None))
+        if self._critic is None:
+            metrics |= update_shares(sampled.kept, objective.advantage_std)
+        return metrics | {"learning_rate_scale": scale}
 
     def _measure(self, progress: Progress) -> None:
         """Log held-out accuracy, and keep the checkpoint if it is the best so far."""

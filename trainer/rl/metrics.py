@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
+from evals.grading import final_answer, normalise
 from trainer.objectives import zero_variance
 from trainer.rewards import Completion, Scored
 from trainer.rewards.format import has_thinking
@@ -16,9 +17,11 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     """Means over all finished rollouts, also over those left out of training; {} without any.
 
     `cut/share` is of the replies asked to think, `cut/accuracy` of those that were cut; `reward/think`,
-    `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode. What has
-    no replies is left out, and what compares a group's replies where it has one. `entropy` is the mean of
-    -log p over sampled tokens, an unbiased estimate of the sampling distribution's entropy (nats per token).
+    `reward/no_think`, `accuracy/think` and `accuracy/no_think` of the replies asked for that mode;
+    `length/right` and `length/wrong` of the replies that are. What has no replies is left out, and what
+    compares a group's replies where it has one. `entropy` is the mean of -log p over sampled tokens, an
+    unbiased estimate of the sampling distribution's entropy (nats per token). `distinct/answers` is how many
+    different answers a group has, written as they are; replies without an answer count as one of them.
     """
     replies = [reply for group in groups for reply in zip(group.completions, group.scores, strict=True)]
     if not replies:
@@ -37,18 +40,23 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
     metrics = {
         "entropy": -sum(sampled) / max(len(sampled), 1),
         "reward/total": _mean(replies, _total),
-        "length/mean": _mean(replies, lambda reply: reply[0].tokens),
+        "length/mean": _mean(replies, _length),
         "truncated/share": _mean(replies, lambda reply: reply[0].finish_reason == "length"),
         "mode/following": _mean(replies, lambda reply: has_thinking(reply[0]) == reply[0].thinks),
     }
     if rewards.shape[1] > 1:
         metrics["reward/deviation"] = float(rewards.std(dim=1).mean())
         metrics["group/zero_variance"] = float(zero_variance(rewards).double().mean())
+        metrics["distinct/answers"] = sum(map(_distinct, groups)) / len(groups)
     for name in replies[0][1].parts:
         metrics[f"reward/{name}"] = sum(scored.parts[name] for _, scored in replies) / len(replies)
     for name, note in replies[0][1].notes.items():
         if not isinstance(note, str):
             metrics[name] = sum(float(scored.notes[name]) for _, scored in replies) / len(replies)
+    for name, wanted in (("right", True), ("wrong", False)):
+        its = [reply for reply in replies if (_right(reply) > 0) == wanted]
+        if its:
+            metrics[f"length/{name}"] = _mean(its, _length)
     if think:
         metrics["length/thinking"] = _mean(think, lambda reply: reply[0].thinking_tokens)
         metrics["cut/share"] = len(cut) / len(think)
@@ -63,6 +71,15 @@ def rollout_metrics(groups: Sequence[ScoredGroup]) -> dict[str, float]:
 
 def _total(reply: Reply) -> float:
     return reply[1].total
+
+
+def _length(reply: Reply) -> float:
+    return reply[0].tokens
+
+
+def _distinct(group: ScoredGroup) -> int:
+    answers = (final_answer(completion.answer) for completion in group.completions)
+    return len({None if answer is None else normalise(answer) for answer in answers})
 
 
 def _right(reply: Reply) -> float:

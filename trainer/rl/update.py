@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from trainer.objectives import PolicyStats, policy_loss
+from trainer.optimizers import reset_optimizer
 from trainer.recipe.model import Optimizer
 from trainer.recipe.rl import Objective
 from trainer.rl.batches import MicroBatch, Minibatch
@@ -38,13 +39,19 @@ class PolicyUpdate:
         self._model, self._reference, self._optimizer = model, reference, optimizer
         self._accelerator, self._objective, self._settings = accelerator, objective, settings
         self._temperature, self._critic, self._kl_in_loss = temperature, critic, kl_in_loss
+        self._policy_trains = True
 
-    def run(self, minibatches: Sequence[Minibatch]) -> dict[str, float]:
-        """Update the policy; returns means: `loss`, `gradient/norm` and the statistics of `PolicyStats`.
+    def run(self, minibatches: Sequence[Minibatch], policy_trains: bool = True) -> dict[str, float]:
+        """Update the policy, and its critic or only that; returns means of what they log.
+
+        They are `loss`, `gradient/norm`, the statistics of `PolicyStats` and the critic's metrics.
 
         Raises CollapseError, before the weights are touched, when a gradient is not finite.
         """
         self._model.train()
+        self._policy_trains = policy_trains
+        if self._objective.reset_optimizer:
+            reset_optimizer(self._optimizer)
         measured = self._score_before(minibatches)
         losses, norms, stats = [], [], []
         for minibatch in list(minibatches) * self._objective.epochs:
@@ -116,7 +123,8 @@ class PolicyUpdate:
         return loss, float(norm), sum(stats[1:], start=stats[0])
 
     def _loss(self, batch: MicroBatch, normaliser: float) -> tuple[torch.Tensor, PolicyStats]:
-        outputs = self._outputs(batch, with_entropy=self._objective.entropy_bonus != 0)
+        with torch.set_grad_enabled(self._policy_trains):
+            outputs = self._outputs(batch, with_entropy=self._objective.entropy_bonus != 0)
         loss, stats = policy_loss(
             outputs.logprobs,
             outputs.logprobs.detach() if batch.old is None else batch.old,

@@ -16,6 +16,7 @@ from transformers.trainer_callback import PrinterCallback
 from trainer.checkpoints import save_checkpoint
 from trainer.context import StageContext
 from trainer.recipe.model import Optimizer
+from trainer.recipe.stage import Stage
 from trainer.sft.state import seal
 
 OnStep = Callable[[int, dict[str, float], int], None]
@@ -88,6 +89,7 @@ class StepCallback(TrainerCallback):
 
 def shared_arguments(context: StageContext, optimizer: Optimizer, steps: int, state: Path) -> dict[str, Any]:
     """What every trainer is told, also what it would decide itself: precision, logging, the hub."""
+    assert isinstance(context.stage, Stage)
     on_cpu = PartialState().device.type == "cpu"
     return {
         "output_dir": str(state),

@@ -6,7 +6,7 @@ from accelerate import PartialState
 from trl import SFTConfig
 
 from serve.formats import ThinkingFormat, load_format
-from trainer.checkpoints import load_model, load_tokenizer
+from trainer.checkpoints import check_one_tokenizer, load_model, load_tokenizer
 from trainer.context import StageContext
 from trainer.processes import join_processes
 from trainer.progress import Progress
@@ -14,6 +14,7 @@ from trainer.recipe.stages import ColdStart, Fusion, Rejection, SFTStage
 from trainer.rollouts import open_backend
 from trainer.rows.draw import RowSource
 from trainer.rows.rejection import missing_blocks, read_kept, sample_thinking
+from trainer.run import checkpoint_folder
 from trainer.sft.held_out import HeldOut, held_out_examples
 from trainer.sft.plan import SAMPLED_ROWS, Plan, Rows
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
@@ -42,10 +43,19 @@ def run_stage(context: StageContext) -> None:
 def own_thinking(
     context: StageContext, settings: Rejection, form: ThinkingFormat, examples: ExampleStream
 ) -> ExampleStream:
-    """The thinking half of fusion, sampled from the stage's first checkpoint into `rejection/`."""
+    """The thinking half of fusion, sampled from `settings.sampled_from` into `rejection/`.
+
+    Raises:
+        ValueError: that checkpoint has another tokenizer than the stage's first one.
+    """
     folder = context.folder / "rejection"
     if missing_blocks(settings, folder):
-        backend = open_backend(settings.rollouts, context.start, context.seed)
+        checkpoint = context.start
+        if settings.sampled_from is not None:
+            field = f"stages.{context.stage.name}.rejection.sampled_from"
+            checkpoint = checkpoint_folder(context.recipe, settings.sampled_from, field, context.run)
+            check_one_tokenizer(context.start, checkpoint, field)
+        backend = open_backend(settings.rollouts, checkpoint, context.seed)
         try:
             sample_thinking(settings, backend, form, examples, context.seed, folder)
         finally:

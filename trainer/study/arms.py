@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.recipe import Recipe
+from trainer.recipe.average import Average
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,16 @@ def spell_out(recipe: Recipe, seeds: Sequence[int]) -> Study:
     if len(seeds) < 2 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: {list(seeds)}; give two or more, each once: one says nothing of others")
     starts = {stage.name: recipe.start_of(stage) for stage in recipe.stages}
+    averages = [stage for stage in recipe.stages if isinstance(stage, Average)]
+    used = {*starts.values(), *(place for stage in averages for place in stage.checkpoints)}
     # A reward model is what arms are rewarded by: one for all of them.
-    leaves = [stage for stage in recipe.stages if stage.leaves_policy and stage.name not in starts.values()]
+    leaves = [stage for stage in recipe.stages if stage.leaves_policy and stage.name not in used]
+    for stage in averages:
+        if stage in leaves:
+            raise ValueError(
+                f"stages.{stage.name}: an average cannot be an arm, as nothing in it is drawn from a seed; "
+                "leave it out"
+            )
     begun = {starts[stage.name] for stage in leaves}
     if len(leaves) < 2 or len(begun) > 1:
         told = ", ".join(f"{stage.name} from {starts[stage.name]}" for stage in leaves)

@@ -1,4 +1,4 @@
-"""The mean of paired differences when both problems and training seeds are samples of many."""
+"""The mean of a quantity, or of its differences, when problems and training seeds are samples of many."""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ Verdict = Literal["helps", "does not help", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Crossed:
-    """A mean difference over problems and seeds.
+    """A mean over problems and seeds.
 
-    low, high: 95 % limits for other problems and other seeds alike. problems_low, problems_high: for other
-    problems and these very seeds. by_seed: the mean difference of each seed. degrees: of freedom of the first
-    interval. p: two-sided, of no difference, for other problems and seeds.
+    low, high: 95 % limits for other problems and other seeds alike; of one seed, for other problems only.
+    problems_low, problems_high: for other problems and these very seeds. by_seed: the mean of each seed.
+    degrees: of freedom of the first interval. p: two-sided, of a mean of 0, for other problems and seeds.
     """
 
     problems: int
@@ -36,30 +36,39 @@ class Crossed:
 
 
 def crossed_difference(differences: ArrayLike) -> Crossed | None:
-    """Mean of [problems, seeds] differences in [-1, 1]; both are crossed random effects.
+    """`crossed_mean` of the differences of answers that are right (1) or wrong (0)."""
+    return crossed_mean(differences, -1.0, 1.0, step=1.0)
 
-    Every seed's two models answer the same problems, so that a problem's difficulty is in all columns of its
+
+def crossed_mean(
+    values: ArrayLike, least: float = -math.inf, most: float = math.inf, step: float = 0.0
+) -> Crossed | None:
+    """Mean of [problems, seeds] values in [least, most]; both are crossed random effects.
+
+    Every seed's model answers the same problems, so that a problem's difficulty is in all columns of its
     row and a seed's luck in all rows of its column. With mean squares of a two-way layout without replication
     the mean's variance is `(MS_problems + MS_seeds - MS_rest)/(P S)` (Clark 1973, "The
     language-as-fixed-effect fallacy", Journal of Verbal Learning and Verbal Behavior 12: his quasi F), with
     Satterthwaite's degrees of freedom (1946, Biometrics Bulletin 2); where a component is estimated below
     zero, it is taken as zero. With these seeds held fixed it is `MS_problems/(P S)`. To its sum
-    of squares that of one changed answer is added, as in `evals.stats.paired`: equal runs do not prove
-    equality. Simulated with 500 problems and 3 seeds the limits hold the truth in 93 to 98 of 100 studies.
-    None below two problems; raises ValueError below two seeds.
+    of squares that of one changed answer, by `step`, is added, as in `evals.stats.paired`: equal runs do not
+    prove equality. Simulated with 500 problems and 3 seeds the limits hold the truth in 93 to 98 of 100
+    studies. With one seed nothing is known of others. None below two problems; raises ValueError without
+    seeds.
     """
-    d = np.asarray(differences, dtype=float)
-    if d.ndim != 2 or d.shape[1] < 2:
-        raise ValueError(f"differences: shape {d.shape}; give [problems, seeds] with two seeds or more")
+    d = np.asarray(values, dtype=float)
+    if d.ndim != 2 or d.shape[1] < 1:
+        raise ValueError(f"values: shape {d.shape}; give [problems, seeds] with one seed or more")
     count, seeds = d.shape
     if count < 2:
         return None
     mean = float(d.mean())
     rows, columns = d.mean(axis=1), d.mean(axis=0)
     rest = d - rows[:, None] - columns[None, :] + mean
-    ms_problems = (seeds * float(((rows - mean) ** 2).sum()) + 1 / seeds) / (count - 1)
-    ms_seeds = count * float(((columns - mean) ** 2).sum()) / (seeds - 1)
-    ms_rest = float((rest**2).sum()) / ((count - 1) * (seeds - 1))
+    ms_problems = (seeds * float(((rows - mean) ** 2).sum()) + step**2 / seeds) / (count - 1)
+    among = max(seeds - 1, 1)
+    ms_seeds = count * float(((columns - mean) ** 2).sum()) / among
+    ms_rest = float((rest**2).sum()) / ((count - 1) * among)
     if ms_seeds <= ms_rest:
         # No seed effect is seen: seeds add nothing to what problems vary, and the degrees are the problems'.
         variance, degrees = ms_problems, float(count - 1)
@@ -75,17 +84,19 @@ def crossed_difference(differences: ArrayLike) -> Crossed | None:
     se = math.sqrt(variance / (count * seeds))
     half = float(stdtrit(degrees, 0.975)) * se
     fixed = float(stdtrit(count - 1, 0.975)) * math.sqrt(ms_problems / (count * seeds))
+    # Values that are all equal have no error: theirs is 0 for certain, or is not.
+    standardised = abs(mean) / se if se else math.inf if mean else 0.0
     return Crossed(
         problems=count,
         mean=mean,
         se=se,
         degrees=degrees,
-        low=max(-1.0, mean - half),
-        high=min(1.0, mean + half),
-        problems_low=max(-1.0, mean - fixed),
-        problems_high=min(1.0, mean + fixed),
+        low=max(least, mean - half),
+        high=min(most, mean + half),
+        problems_low=max(least, mean - fixed),
+        problems_high=min(most, mean + fixed),
         by_seed=[float(value) for value in columns],
-        p=2 * float(stdtr(degrees, -abs(mean) / se)),
+        p=2 * float(stdtr(degrees, -standardised)),
     )
 
 

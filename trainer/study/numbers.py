@@ -13,6 +13,7 @@ import numpy as np
 from evals import stats
 from evals.budgets import Budget
 from evals.compare.compare import Cell, Measured, measure
+from evals.compare.verdicts import listed
 from evals.summary.curve import SCALE, token_axis
 from evals.summary.points import clusters
 from trainer.ablation.measure import curve_folder
@@ -50,21 +51,19 @@ def study_numbers(arms: Mapping[str, Sequence[str]], out: Path, worthwhile: floa
 
 
 def _comparison(baseline: str, arm: str, arms: Mapping[str, Sequence[str]], out: Path) -> Numbers:
-    first, second = ([_measured(out, name) for name in arms[which]] for which in (baseline, arm))
-    runs = [*first, *second]
-    budgets = [b for b in runs[0].budgets if all(b in run.budgets for run in runs)]
-    problems = sorted(set.intersection(*(run.problems for run in runs)))
-    before, after = _answers(first, problems, budgets), _answers(second, problems, budgets)
+    first, second = ([read_curve(out, name) for name in arms[which]] for which in (baseline, arm))
+    problems, budgets = shared([*first, *second])
+    before, after = answers(first, problems, budgets), answers(second, problems, budgets)
     rows = []
     for place, budget in enumerate(budgets):
         row = _row(before[:, place], after[:, place])
         if row is not None:
             rows.append({"budget": budget, **row})
     halves = [[clusters(half_cut(out, name)[0]) for name in arms[which]] for which in (baseline, arm)]
-    shared = sorted(set.intersection(*(set(half) for side in halves for half in side)))
-    if shared:
+    both = sorted(set.intersection(*(set(half) for side in halves for half in side)))
+    if both:
         before_half, after_half = (
-            np.array([[np.mean(half[problem]) for half in side] for problem in shared]) for side in halves
+            np.array([[np.mean(half[problem]) for half in side] for problem in both]) for side in halves
         )
         row = _row(before_half, after_half)
         if row is not None:
@@ -72,11 +71,18 @@ def _comparison(baseline: str, arm: str, arms: Mapping[str, Sequence[str]], out:
     return {"arm": arm, "rows": rows, "area": _area(before, after, budgets)}
 
 
-def _measured(out: Path, name: str) -> Measured:
+def read_curve(out: Path, name: str) -> Measured:
+    """The measured curve of a stage, graded."""
     return measure(curve_folder(out, name), name, "thinkdial")
 
 
-def _answers(runs: Sequence[Measured], problems: Sequence[str], budgets: Sequence[Budget]) -> np.ndarray:
+def shared(runs: Sequence[Measured]) -> tuple[list[str], list[Budget]]:
+    """The problems (by content hash) and the budgets that all runs were asked."""
+    budgets = [b for b in runs[0].budgets if all(b in run.budgets for run in runs)]
+    return sorted(set.intersection(*(run.problems for run in runs))), budgets
+
+
+def answers(runs: Sequence[Measured], problems: Sequence[str], budgets: Sequence[Budget]) -> np.ndarray:
     """Share right, [problems, budgets, seeds]; NaN where a reply lacks."""
 
     def mean(values: Mapping[Cell, Sequence[float]], cell: Cell) -> float:
@@ -100,15 +106,24 @@ def _row(before: np.ndarray, after: np.ndarray) -> Numbers | None:
     }
 
 
-def _area(before: np.ndarray, after: np.ndarray, budgets: Sequence[Budget]) -> Numbers | None:
-    """Mean accuracy over the token budgets on a log scale, problem by problem and seed by seed."""
+def area(found: np.ndarray, budgets: Sequence[Budget]) -> tuple[np.ndarray, list[Budget]]:
+    """Mean accuracy over the token budgets on a log scale, and those budgets.
+
+    found: of `answers`, [problems, budgets, seeds]; returns [problems, seeds], NaN where a reply lacks.
+    Raises ValueError below two token budgets.
+    """
     columns = [place for place, budget in enumerate(budgets) if isinstance(budget, int)]
     if len(columns) < 2:
-        return None
-    weights = stats.curve.trapezoid_weights(token_axis([budgets[place] for place in columns]))
-    areas = [np.einsum("pbs,b->ps", side[:, columns], weights) for side in (before, after)]
-    row = _row(areas[0], areas[1])
+        raise ValueError(f"budgets: {listed([str(b) for b in budgets])}; an area needs two numbers of tokens")
     grid = [budgets[place] for place in columns]
+    return np.einsum("pbs,b->ps", found[:, columns], stats.curve.trapezoid_weights(token_axis(grid))), grid
+
+
+def _area(before: np.ndarray, after: np.ndarray, budgets: Sequence[Budget]) -> Numbers | None:
+    if sum(isinstance(budget, int) for budget in budgets) < 2:
+        return None
+    (first, grid), (second, _) = area(before, budgets), area(after, budgets)
+    row = _row(first, second)
     return None if row is None else {**row, "scale": SCALE, "grid": grid}
 
 

@@ -1,20 +1,23 @@
 """A study in words, tables and a picture."""
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.figure
+from matplotlib.axes import Axes
 
 from evals.budgets import Budget, sort_budgets
 from evals.compare.verdicts import listed, sentence
 from evals.report.plot import positions
 from evals.report.tables import Table, budget_name, escape_markdown, markdown
 from evals.report.tables.table import bounds, change, percent, probability
-from trainer.ablation.plot import FAINT, INK, style
+from trainer.ablation.plot import INK, as_png, style, tidy
+from trainer.study.training import sentences
+from trainer.study.training_plot import PLOT as TRAINING_PLOT
 
 Numbers = dict[str, Any]
 PLOT = "study.png"
+GREY = "#5f6a76"
 _NOTE = (
     "Accuracy in %, the mean of all seeds; differences in points. The unit is one problem answered by the "
     "two models of one seed; the interval is for other problems and other seeds, both taken as samples "
@@ -70,37 +73,29 @@ def comparison_table(numbers: Numbers, comparison: Numbers) -> Table:
 
 
 def as_markdown(numbers: Numbers, title: str) -> str:
-    """`study.md`; the picture is expected beside it."""
+    """`study.md`; the pictures are expected beside it."""
     head = [
         f"# {escape_markdown(title)}",
         f"**{escape_markdown(headline(numbers))}**",
         f"![Curves of all arms and seeds]({PLOT})",
     ]
+    if numbers["training"] is not None:
+        head += [
+            f"![Training: lengths by correctness, and where updates came from]({TRAINING_PLOT})",
+            escape_markdown(" ".join(sentences(numbers["training"]))),
+        ]
     tables = [comparison_table(numbers, comparison) for comparison in numbers["comparisons"]]
     return "\n\n".join([*head, *map(markdown, tables)])
 
 
 def draw(numbers: Numbers, stages: Mapping[str, Numbers], start: str | None) -> bytes:
-    """The curves: a thin line for every seed, a thick one for each arm's mean, the start dotted; as a PNG.
+    """The curves beside the differences from the baseline, with intervals for other problems and seeds.
 
-    stages: the ablation's numbers of every stage, by name. The right part has the differences from the
-    baseline, with intervals for other problems and seeds.
+    stages: the ablation's numbers of every stage, by name. Returns a PNG.
     """
     figure = matplotlib.figure.Figure(figsize=(9.6, 4.4), dpi=160, facecolor="white", layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.4, 1])
-    budgets: list[Budget] = sort_budgets(p["budget"] for stage in stages.values() for p in stage["points"])
-    places = dict(zip(budgets, positions(budgets), strict=True))
-    if start is not None:
-        found = _accuracies(stages[start])
-        left.plot(*_line(found, places), ":", color="#5f6a76", linewidth=1.6, label="before")
-    for number, (arm, names) in enumerate(numbers["arms"].items()):
-        colour, marker = style(number)
-        seeds = [_accuracies(stages[name]) for name in names]
-        for seed in seeds:
-            left.plot(*_line(seed, places), color=colour, linewidth=0.7, alpha=0.55)
-        shared = [b for b in budgets if all(b in seed for seed in seeds)]
-        means = {budget: sum(seed[budget] for seed in seeds) / len(seeds) for budget in shared}
-        left.plot(*_line(means, places), color=colour, marker=marker, linewidth=2, markersize=5.5, label=arm)
+    places = draw_curves(left, numbers["arms"], stages, start)
     for number, comparison in enumerate(numbers["comparisons"], start=1):
         colour, marker = style(number)
         rows = [row for row in comparison["rows"] if row["budget"] in places]
@@ -117,22 +112,44 @@ def draw(numbers: Numbers, stages: Mapping[str, Numbers], start: str | None) -> 
             markersize=5.5,
         )
     right.axhline(0, color=INK, linewidth=0.9)
-    right.axhline(100 * numbers["worthwhile"], color="#5f6a76", linewidth=0.9, linestyle="--")
+    right.axhline(100 * numbers["worthwhile"], color=GREY, linewidth=0.9, linestyle="--")
     right.set_ylabel(f"points above {numbers['baseline']}", color=INK, parse_math=False)
-    left.set_ylabel("accuracy", color=INK)
-    left.set_ylim(-0.02, 1.02)
+    budget_axis(right, places)
     left.legend(frameon=False, labelcolor=INK, fontsize=9.5)
-    for axes in (left, right):
-        axes.set_xticks([places[b] for b in budgets], [budget_name(b) for b in budgets])
-        axes.set_xlabel("thinking budget in tokens", color=INK)
-        axes.grid(axis="y", color=FAINT, linewidth=0.7)
-        axes.tick_params(colors=INK, labelsize=9)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(FAINT)
-    output = io.BytesIO()
-    figure.savefig(output, format="png", metadata={"Software": None}, facecolor="white")
-    return output.getvalue()
+    return as_png(figure)
+
+
+def draw_curves(
+    axes: Axes, arms: Mapping[str, Sequence[str]], stages: Mapping[str, Numbers], start: str | None
+) -> dict[Budget, float]:
+    """A thin line for every seed, a thick one for each arm's mean, the start dotted; returns the budgets' x.
+
+    arms: the stages of each, seed by seed. stages: what has `points`, by name.
+    """
+    budgets: list[Budget] = sort_budgets(p["budget"] for stage in stages.values() for p in stage["points"])
+    places = dict(zip(budgets, positions(budgets), strict=True))
+    if start is not None:
+        found = _accuracies(stages[start])
+        axes.plot(*_line(found, places), ":", color=GREY, linewidth=1.6, label="before")
+    for number, (arm, names) in enumerate(arms.items()):
+        colour, marker = style(number)
+        seeds = [_accuracies(stages[name]) for name in names]
+        for seed in seeds:
+            axes.plot(*_line(seed, places), color=colour, linewidth=0.7, alpha=0.55)
+        shared = [b for b in budgets if all(b in seed for seed in seeds)]
+        means = {budget: sum(seed[budget] for seed in seeds) / len(seeds) for budget in shared}
+        axes.plot(*_line(means, places), color=colour, marker=marker, linewidth=2, markersize=5.5, label=arm)
+    axes.set_ylabel("accuracy", color=INK)
+    axes.set_ylim(-0.02, 1.02)
+    budget_axis(axes, places)
+    return places
+
+
+def budget_axis(axes: Axes, places: Mapping[Budget, float]) -> None:
+    """Budgets along x."""
+    tidy(axes)
+    axes.set_xticks(list(places.values()), [budget_name(budget) for budget in places])
+    axes.set_xlabel("thinking budget in tokens", color=INK)
 
 
 def _accuracies(stage: Numbers) -> dict[Budget, float]:

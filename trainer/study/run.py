@@ -11,10 +11,14 @@ from trainer.ablation.measure import Measured, measure
 from trainer.ablation.numbers import stage_numbers
 from trainer.recipe import Recipe
 from trainer.recipe.recipe import Ablation
+from trainer.recipe.stages import RLStage
 from trainer.run import run_recipe, start_folder
 from trainer.study.arms import Study, spell_out
 from trainer.study.numbers import Numbers, study_numbers
 from trainer.study.report import PLOT, as_markdown, draw
+from trainer.study.training import training_numbers
+from trainer.study.training_plot import PLOT as TRAINING_PLOT
+from trainer.study.training_plot import draw_training
 
 JSON, MARKDOWN = "study.json", "study.md"
 START = "before"
@@ -49,17 +53,29 @@ def report(study: Study, settings: Ablation, run: Path, folder: Path, worthwhile
     for place, stage in enumerate(measured, start=1):
         print(f"study: {stage.name} ({place} of {len(measured)})", file=sys.stderr, flush=True)
         measure(stage, settings, folder)
-    return write_report(study.arms, measured, folder, worthwhile)
+    by_rl = all(isinstance(stage, RLStage) for stage in study.recipe.stages if stage.name in names)
+    training = training_numbers(study.arms, run) if by_rl else None
+    return write_report(study.arms, measured, folder, worthwhile, training)
 
 
 def write_report(
-    arms: dict[str, list[str]], measured: Sequence[Measured], folder: Path, worthwhile: float
+    arms: dict[str, list[str]],
+    measured: Sequence[Measured],
+    folder: Path,
+    worthwhile: float,
+    training: Numbers | None = None,
 ) -> Numbers:
-    """Write `study.json`, `study.md` and `study.png` from the stores in `folder`; returns the numbers."""
+    """Write `study.json`, `study.md` and `study.png` from the stores in `folder`; returns the numbers.
+
+    training: of `training_numbers`, which are drawn as `training.png`.
+    """
     numbers = study_numbers(arms, folder, worthwhile)
+    numbers["training"] = training
     numbers["stages"] = [stage_numbers(stage, folder) for stage in measured]
     stages = {stage["name"]: stage for stage in numbers["stages"]}
     (folder / JSON).write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", "utf-8")
     (folder / MARKDOWN).write_text(as_markdown(numbers, f"Study of {', '.join(arms)}"), "utf-8")
     (folder / PLOT).write_bytes(draw(numbers, stages, START if START in stages else None))
+    if training is not None:
+        (folder / TRAINING_PLOT).write_bytes(draw_training(training))
     return numbers
