@@ -5,9 +5,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from trainer.commands import ablation, compare, curate, doctor, run, study, traces
+from trainer.commands import ablation, compare, curate, doctor, failure, run, study, traces
 
-_COMMANDS = (run, doctor, traces, curate, ablation, study, compare)
+_COMMANDS = (run, doctor, traces, curate, ablation, study, compare, failure)
 _EXAMPLE = """example:
   thinkdial train run trainer/recipes/tiny.toml --out runs/tiny
 """

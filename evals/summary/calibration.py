@@ -11,33 +11,54 @@ Replies without an answer have no confidence and are left out.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from evals import stats
-from evals.summary.outcomes import Outcome
 
 BINS = 10
 Graded = list[tuple[str, float, bool]]
 
 
-def calibration(replies: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+class Answered(Protocol):
+    """What is needed of a graded reply; `evals.summary.outcomes.Outcome` has it, and says what it is."""
+
+    @property
+    def problem(self) -> str: ...
+    @property
+    def answer(self) -> str | None: ...
+    @property
+    def group(self) -> int | None: ...
+    @property
+    def correct(self) -> bool: ...
+    @property
+    def answer_probability(self) -> float | None: ...
+    @property
+    def stated_confidence(self) -> float | None: ...
+
+
+def calibration(replies: Sequence[Answered]) -> dict[str, dict[str, Any]]:
     """Numbers for each source of confidence that the replies have; keys as in the module's docstring."""
+    return {name: _numbers(rows) for name, rows in confidences(replies).items()}
+
+
+def confidences(replies: Sequence[Answered]) -> dict[str, Graded]:
+    """(problem, confidence, whether right) of every reply that has one, for each source that any has."""
     answered = [o for o in replies if o.answer is not None]
     sources = {
         "answer_probability": _of(answered, "answer_probability"),
         "vote_share": _vote_shares(replies),
         "stated_confidence": _of(answered, "stated_confidence"),
     }
-    return {name: _numbers(rows) for name, rows in sources.items() if rows}
+    return {name: rows for name, rows in sources.items() if rows}
 
 
-def _of(replies: Iterable[Outcome], field: str) -> Graded:
+def _of(replies: Iterable[Answered], field: str) -> Graded:
     return [(o.problem, getattr(o, field), o.correct) for o in replies if getattr(o, field) is not None]
 
 
-def _vote_shares(replies: Sequence[Outcome]) -> Graded:
+def _vote_shares(replies: Sequence[Answered]) -> Graded:
     samples = Counter(o.problem for o in replies)
     votes = Counter((o.problem, o.group) for o in replies)
     return [

@@ -212,10 +212,11 @@ def answer_probability(record: Record, answer: str | None) -> float | None:
         return None
     start = len(logprobs.pieces) - (record.answer_tokens or 0)
     pieces, chosen = logprobs.pieces[start:], logprobs.chosen[start:]
-    return _span_probability(pieces, chosen, answer)
+    return span_probability(pieces, chosen, answer)
 
 
-def _span_probability(pieces: Sequence[str], chosen: Sequence[float | None], answer: str) -> float | None:
+def span_probability(pieces: Sequence[str], chosen: Sequence[float | None], answer: str) -> float | None:
+    """exp of the mean of `chosen`, the pieces' log probabilities, where they spell `answer` last."""
     text = "".join(pieces)
     first = text.rfind(answer)
     if first < 0:

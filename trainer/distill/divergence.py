@@ -1,7 +1,7 @@
 """How far a student's next-token distributions are from a teacher's."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,19 @@ def reply_divergence(
     Inserted tokens do not count. Both models are called equally often for equally many replies.
     """
     total, count = 0.0, 0
+    for counts, (ours, theirs) in sampled_logits((student, teacher), replies, device):
+        total += token_divergence(ours, theirs, beta=1.0).sum().item()
+        count += sum(counts)
+    return total, count
+
+
+def sampled_logits(
+    models: Sequence[nn.Module], replies: Sequence[Rollout], device: torch.device
+) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """For ROWS replies at a time: how many tokens of each were sampled, and each model's logits there.
+
+    Logits are [tokens, vocabulary], reply after reply; inserted tokens are left out.
+    """
     for start in range(0, len(replies), ROWS):
         group = replies[start : start + ROWS]
         rows = [[*reply.request.prompt_ids, *reply.token_ids] for reply in group]
@@ -49,12 +62,8 @@ def reply_divergence(
             sampled[index, len(reply.request.prompt_ids) : len(row)] = ~torch.tensor(reply.inserted)
         # Padding on the right needs no mask, as no earlier token sees it.
         ids, chosen = ids.to(device), sampled[:, 1:].to(device)
-        logits = [
-            model(input_ids=ids, use_cache=False).logits[:, :-1][chosen] for model in (student, teacher)
-        ]
-        total += token_divergence(logits[0], logits[1], beta=1.0).sum().item()
-        count += int(chosen.sum())
-    return total, count
+        logits = [model(input_ids=ids, use_cache=False).logits[:, :-1][chosen] for model in models]
+        yield chosen.sum(1).tolist(), logits
 
 
 def _kl(p: Tensor, q: Tensor) -> Tensor:

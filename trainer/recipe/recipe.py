@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from trainer.recipe.average import Average
+from trainer.recipe.failure import Failure
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
 from trainer.recipe.stages import AnyStage, Fusion, RLStage
@@ -47,6 +48,7 @@ class Recipe(Section):
     logging: Logging = Logging()
     stages: list[AnyStage] = Field(min_length=1)
     ablation: Ablation | None = None
+    failure: Failure | None = None
 
     @model_validator(mode="after")
     def _stages_named(self) -> "Recipe":

@@ -80,6 +80,8 @@ class RLStage(Stage):
     """Replies to a prompt: at least 2, or 1 with a critic."""
     micro_batch_tokens: int = Field(default=16384, gt=0)
     """Padded tokens of one forward pass."""
+    keep_every: int = Field(default=0, ge=0)
+    """Steps between checkpoints that stay in the stage's folder `kept/`; 0 keeps none but the last."""
     objective: Objective = Objective()
     critic: Critic | None = None
     """None compares a group's rewards (GRPO); with one the stage is PPO."""

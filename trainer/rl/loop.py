@@ -27,7 +27,7 @@ from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
 from trainer.rl.rollout_step import RolloutStep, StepRollouts
 from trainer.rl.sampling import ProblemSampler
-from trainer.rl.state import load_state, save_state
+from trainer.rl.state import kept_folder, load_state, save_state
 from trainer.rl.update import PolicyUpdate
 from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend
@@ -167,6 +167,9 @@ class RLLoop:
             progress.traces(self._step, self._traces(sampled))
         if self._monitor is not None:
             self._monitor.check(self._step, metrics)
+        kept = self._stage.keep_every
+        if kept and self._step % kept == 0 and self._step < self._stage.steps:
+            self._replace_checkpoint(kept_folder(self._context.folder, self._step))
         if self._step % self._stage.checkpoint_every == 0 or self._step == self._stage.steps:
             self._save_state()
 

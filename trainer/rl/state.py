@@ -15,6 +15,11 @@ LOOP_FILE = "loop.json"
 _NAME = re.compile(r"step-(\d+)")
 
 
+def kept_folder(folder: Path, step: int) -> Path:
+    """Where a stage in `folder` keeps the checkpoint of a step (`keep_every`)."""
+    return folder / "kept" / f"step-{step:08d}"
+
+
 def save_state(accelerator: Accelerator, folder: Path, step: int, loop: dict[str, Any]) -> None:
     """Write `folder/step-N`: model and optimizer as accelerate saves them, and `loop` as JSON.
 
