@@ -16,10 +16,10 @@ from trainer.recipe.failure import Failure
 from trainer.recipe.model import Model
 from trainer.recipe.rl import Rollouts
 from trainer.recipe.stages import RLStage
-from trainer.rl.seeds import derive_seed
 from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend, RolloutRequest, Sampling
 from trainer.rows.conversation import plain_conversation, prompt_ids
+from trainer.seeds import derive_seed
 
 
 def held_out(settings: Failure) -> list[Problem]:
