@@ -6,7 +6,8 @@ BACKEND ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
 TORCH_INDEX ?=
 
 EXTRAS := $(BACKEND),evals,trainer,dev
-INSTALL := $(VENV)/bin/uv pip install --python $(VENV)/bin/python
+# Compiled once for all: else each of the many processes compiles torch and vLLM, where PYTHONDONTWRITEBYTECODE is set.
+INSTALL := $(VENV)/bin/uv pip install --compile-bytecode --python $(VENV)/bin/python
 ifeq ($(BACKEND),cpu)
 INSTALL += --overrides cpu-overrides.txt
 endif

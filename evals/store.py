@@ -5,7 +5,6 @@ A run directory holds `manifest.json` (what was asked), `samples.jsonl` (one rec
 counted as done, so a kill costs at most the line being written; that torn line is cut off on resume.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import orjson
 
 from evals.account import Tally
 from evals.budgets import sort_budgets
+from evals.locks import HeldError, acquire
 from evals.records import Failure, Record
 
 MANIFEST = "manifest.json"
@@ -213,18 +213,14 @@ def _entry(record: Record, offset: int) -> Entry:
 
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
-    file = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            owner = os.read(file, 32).decode().strip() or "unknown"
-            raise StoreBusyError(
-                f"{directory} is being written by another sweep (process {owner}); "
-                "wait for it, end it, or write to another directory"
-            ) from error
-        os.ftruncate(file, 0)
-        os.write(file, f"{os.getpid()}\n".encode())
+        file = acquire(directory / LOCK)
+    except HeldError as error:
+        raise StoreBusyError(
+            f"{directory} is being written by another sweep (process {error}); "
+            "wait for it, end it, or write to another directory"
+        ) from error
+    try:
         yield
     finally:
         os.close(file)

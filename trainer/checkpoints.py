@@ -5,7 +5,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -24,7 +23,8 @@ from transformers import (
 
 from evals.problems import thinkmath
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
-from trainer.recipe.model import Lora, Model, ModelShape
+from trainer.adapters import add_lora, merged_weights, plain_model
+from trainer.recipe.model import Model, ModelShape
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -194,23 +194,6 @@ def load_model(path: Path, model: Model) -> PreTrainedModel:
     return loaded if model.lora is None else add_lora(loaded, model.lora)
 
 
-def add_lora(model: PreTrainedModel, lora: Lora) -> PreTrainedModel:
-    """Freeze the weights and wrap the layers with fresh adapters, the same ones at every call."""
-    from peft import LoraConfig, get_peft_model
-
-    settings = LoraConfig(
-        task_type="CAUSAL_LM",
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-    )
-    # Processes and resumed runs must begin with the same adapters.
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return get_peft_model(model, settings)
-
-
 def save_checkpoint(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -244,8 +227,7 @@ def _save(
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
-        plain, merged = merged_weights(model, weights)
-        plain.save_pretrained(partial, state_dict=merged)
+        plain_model(model).save_pretrained(partial, state_dict=dict(merged_weights(model, weights)))
         tokenizer.save_pretrained(partial)
         if form is not None:
             members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
@@ -253,27 +235,3 @@ def _save(
             (partial / FORMAT_FILE).write_text(text, encoding="utf-8")
         partial.rename(folder)
     processes.wait_for_everyone()
-
-
-def merged_weights(
-    model: PreTrainedModel, weights: Mapping[str, torch.Tensor]
-) -> tuple[PreTrainedModel, dict[str, torch.Tensor]]:
-    """The model below its adapters, and its weights with W + (alpha / rank) B A in the adapted layers' place.
-
-    (Hu et al., 2021, section 4.1.) A model without adapters is given back with its weights as they are.
-    """
-    if not hasattr(model, "peft_config"):
-        return model, dict(weights)
-    adapter: Any = model.peft_config["default"]
-    merged = {}
-    for name, tensor in weights.items():
-        if ".lora_" in name:
-            continue
-        plain_name = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-        down = weights.get(name.replace(".base_layer.weight", ".lora_A.default.weight"))
-        if ".base_layer.weight" in name and down is not None:
-            up = weights[name.replace(".base_layer.weight", ".lora_B.default.weight")]
-            change = up.float() @ down.float() * (adapter.lora_alpha / adapter.r)
-            tensor = (tensor.float() + change).to(tensor.dtype)
-        merged[plain_name] = tensor
-    return model.get_base_model(), merged

@@ -1,6 +1,7 @@
 """`thinkdial train`: run recipes, look at what they train on, and measure what they made."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ _EXAMPLE = """example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `thinkdial train ARGV`; returns 0, 1 (it failed), 2 (wrong usage) or 130 (interrupted)."""
     options = _parser().parse_args(list(sys.argv[1:] if argv is None else argv))
+    # Read when a command imports torch: threads that spin while they wait slow down whoever shares the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     status: int = options.run(options)
     return status
 

@@ -11,7 +11,7 @@ from trainer.recipe.stages import AnyStage
 class StageContext:
     """One stage of a run; the same on every process of `accelerate launch`.
 
-    recipe: the whole recipe. stage: the stage to run. seed: the stage's, else the recipe's.
+    recipe: the whole recipe. stage: the stage to run. seed: `Recipe.seed_of` the stage.
     start: folder of the checkpoint this stage begins with, on this machine's disk.
     run: the run's folder; other stages' folders are `run / name`.
     folder: this stage's own, which it may have left unfinished: training state, metrics, traces.

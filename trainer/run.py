@@ -3,15 +3,19 @@
 import gc
 import importlib
 import json
+import os
 import re
 import sys
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
+from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
 from trainer.context import StageContext
 from trainer.processes import join_processes
@@ -27,6 +31,10 @@ RUNNERS = {
     "dpo": "trainer.preference",
 }
 """The module whose `run_stage(context)` runs a kind of stage."""
+ROOMS = ("clients", "evals", "serve", "trainer")
+"""Packages whose ValueErrors are about what the user gave."""
+LOCK = "lock"
+"""File, in the run's folder, that a running run holds."""
 INIT = "init"
 """Folder, in the run's, of a model made from nothing or given thinking."""
 FREE_IN_MODEL = ("gradient_checkpointing",)
@@ -34,6 +42,7 @@ FREE_IN_MODEL = ("gradient_checkpointing",)
 FREE_IN_STAGE = (
     "checkpoint_every",
     "evaluate_every",
+    "held_out_problems",
     "micro_batch_tokens",
     "rollouts.urls",
     "rollouts.kv_cache_gib",
@@ -56,13 +65,36 @@ def run_recipe(recipe: Recipe, out: Path, only: Sequence[str] = ()) -> Path:
     only: names of the stages to run; [] runs all, and the ablation after them.
 
     Raises:
-        RunError: `out` holds a run that has learnt something else, or a stage's beginning is not there.
+        RunError: `out` holds a run that has learnt something else or that another process writes to, or a
+            stage's beginning is not there, or a stage cannot train on what it is given.
     """
     processes = join_processes()
     if recipe.threads is not None:
         torch.set_num_threads(recipe.threads)
     if processes.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
+    with _held(out) if processes.is_main_process else nullcontext():
+        return _run_stages(recipe, out, only, processes)
+
+
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    """Keep other runs from writing to `out`."""
+    try:
+        file = acquire(out / LOCK)
+    except HeldError as error:
+        raise RunError(
+            f"{out} is being written by another run (process {error}); wait for it, end it, or give "
+            "another --out"
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(file)
+
+
+def _run_stages(recipe: Recipe, out: Path, only: Sequence[str], processes: PartialState) -> Path:
+    if processes.is_main_process:
         claim(out, recipe)
     processes.wait_for_everyone()
     checkpoint = out
@@ -93,7 +125,12 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
         folder=folder,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    try:
+        importlib.import_module(RUNNERS[stage.kind]).run_stage(context)
+    except ValueError as error:
+        if not _raised_here(error):
+            raise
+        raise RunError(f"stages.{stage.name}: {error}") from error
     if not checkpoint.exists():
         raise RuntimeError(f"stage {stage.name!r} ended without leaving {checkpoint}")
     # The next stage loads its own model and engine.
@@ -101,6 +138,12 @@ def _run_stage(recipe: Recipe, stage: AnyStage, out: Path) -> Path:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return checkpoint
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether our own code raised it, which then tells what is wrong; not a library's, or the user's."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals["__name__"].partition(".")[0] in ROOMS
 
 
 def start_folder(recipe: Recipe, stage: AnyStage, out: Path) -> Path:

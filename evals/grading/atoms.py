@@ -289,7 +289,12 @@ class AtomParser(ExpressionParser):
 
 
 def literal(text: str) -> Node:
-    """A number or decimal as written."""
+    """A number or decimal as written; 0x1F, 0b101 and 0o17 have the values that programs give them."""
+    if text[1:2].isalpha() and text[1] not in "eE":
+        try:
+            return number(int(text, base=0))
+        except ValueError as error:
+            raise ParseError(f"{text!r} has digits that its base lacks") from error
     plain = text.removesuffix(".")
     if plain.isdecimal():
         return node("number", name=plain, number=Fraction(int(plain)))

@@ -278,8 +278,10 @@ class ExpressionParser(ABC):
         tokens = self.raw_script()
         name = "".join(token.text for token in tokens)
         if base.kind == "number" and base.number is not None:
+            if not base.name:
+                raise ParseError("a subscript of a number whose digits are in a base already")
             if not name.isdigit() or not 2 <= int(name[:4]) <= 36:
-                if base.name and name.isalpha():
+                if name.isalpha():
                     return node("based", name=base.name, number=Fraction(0))
                 raise ParseError("a number's subscript that is no base")
             return node("based", name=base.name, number=Fraction(int(name)))

@@ -14,7 +14,9 @@ _TOKEN = re.compile(
     r"""(?P<space>\s+|~)
     |\\begin\s*\{(?P<begin>[A-Za-z]+\*?)\}|\\end\s*\{(?P<end>[A-Za-z]+\*?)\}
     |\\(?P<cmd>[A-Za-z]+\*?|.)
-    |(?P<num>[0-9]+\.(?=\s*(?:\\(?:overline|bar|dot)\b|[-+*/^)]))
+    |(?P<num>(?<![A-Za-z0-9.])(?:0[xX][0-9A-Fa-f]+(?![A-Za-z0-9]|\.[0-9])
+            |0[xXbBoO](?=[A-Za-z]*[0-9])[0-9A-Za-z]+(?:\.[0-9A-Za-z]+)?)
+        |[0-9]+\.(?=\s*(?:\\(?:overline|bar|dot)\b|[-+*/^)]))
         |[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+(?![A-Za-z0-9.]))?|\.[0-9]+)
     |(?P<word>[A-Za-z]+)
     |(?P<text>[^\W\d_a-zA-Z][^\W\d_]*)
@@ -60,7 +62,10 @@ _OP_SPELLINGS = {
     "==": "=", "**": "^", "<>": "ne", "!=": "ne", "<=": "le", ">=": "ge", "=>": "implies", "->": "to",
 }  # fmt: skip
 _CONNECTIVES = {"and": "and", "or": "or", "land": "and", "lor": "or"}
-_NUMERIC_TEXT = re.compile(r"[-+0-9.,/ ]*[0-9][-+0-9.,/ ]*|\(?[-+]?[0-9]+(?:, ?[-+]?[0-9]+)*\)?")
+_NUMERIC_TEXT = re.compile(
+    r"[-+]?0(?:[xX][0-9A-Fa-f]+|[bB][01]+|[oO][0-7]+)"
+    r"|[-+0-9.,/ ]*[0-9][-+0-9.,/ ]*|\(?[-+]?[0-9]+(?:, ?[-+]?[0-9]+)*\)?"
+)
 
 
 class Token(NamedTuple):

@@ -23,6 +23,7 @@ SMALL_TRAINING = {
     + "".join(
         f"--set stages.{stage}.steps=1 --set stages.{stage}.prompts_per_step=2 "
         f"--set stages.{stage}.group_size=2 --set stages.{stage}.rollouts.backend=transformers "
+        f"--set stages.{stage}.held_out_problems=5 "
         for stage in ("reasoning_rl", "general_rl")
     )
     + "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'",

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 
 from serve import DEFAULT_MODEL
 from serve.formats import load_format
+from trainer.adapters import merged_weights
 from trainer.checkpoints import (
     add_thinking,
     load_model,
@@ -101,6 +102,26 @@ def test_adapters_are_merged_as_peft_merges_them(fresh: Path, tmp_path: Path) ->
     for name, weights in expected.state_dict().items():
         torch.testing.assert_close(saved.state_dict()[name], weights, msg=name)
     assert not torch.allclose(saved(IDS).logits, load_model(fresh, Model(path=fresh))(IDS).logits, atol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_engine_is_given_what_a_checkpoint_holds(fresh: Path, tmp_path: Path, dtype: str) -> None:
+    model = load_model(fresh, Model(path=fresh, lora=Lora(rank=4, alpha=6), dtype=dtype))
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights)
+    given = dict(merged_weights(model))
+    save_checkpoint(model, load_tokenizer(fresh), tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    assert given.keys() == saved.keys()
+    for name, weights in saved.items():
+        assert torch.equal(given[name], weights), name
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "lm_head"])
+def test_adapters_that_could_not_be_merged_are_refused(fresh: Path, target: str) -> None:
+    with pytest.raises(ValueError, match=rf"target_modules: '[a-z.]*{target}' is wrong"):
+        load_model(fresh, Model(path=fresh, lora=Lora(rank=4, alpha=6, target_modules=["q_proj", target])))
 
 
 def test_gathered_weights_are_saved_in_place_of_the_models(fresh: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from trainer.cli import main
 from trainer.recipe import Recipe, load_recipe
+from trainer.sources import open_sources
 
 RECIPE = """
 seed = 3
@@ -96,6 +97,10 @@ def test_every_value_can_be_overridden(path: Path, override: str, key: str, expe
             "stages.budgets.objective.kl.estimator=k4",
             "stages.budgets.objective.kl.estimator: 'k4' is wrong; it must be 'k1', 'k2' or 'k3'",
         ),
+        (
+            "stages.budgets.rollouts.temperature=2.5",
+            "stages.budgets.rollouts.temperature: 2.5 is wrong; it must be less than or equal to 2",
+        ),
         ("stages.budgets.objective.kl.coef=1", "did you mean 'coefficient'?"),
         ("seed=one", "seed: 'one' is wrong; it must be a valid integer"),
         ("optimiser.lr=1", "optimiser: there is no such member; the members are ablation, "),
@@ -158,11 +163,26 @@ def test_missing_members_are_named(tmp_path: Path) -> None:
 def test_stages_begin_where_they_say(path: Path) -> None:
     recipe = load_recipe(path)
     assert [recipe.start_of(stage) for stage in recipe.stages] == [None, "cold_start", "cold_start"]
-    assert [recipe.seed_of(stage) for stage in load_recipe(path, ["stages.1.seed=9"]).stages] == [3, 9, 3]
     begun = recipe.begun_with("runs/x/checkpoint", ["budgets"])
     assert [begun.start_of(stage) for stage in begun.stages] == [None, "cold_start", "runs/x/checkpoint"]
     with pytest.raises(ValueError, match=r"--only: \['polish'\] are no stages; the stages are \['cold"):
         recipe.begun_with(None, ["polish"])
+
+
+def test_stages_draw_different_problems_unless_they_are_given_one_seed(path: Path) -> None:
+    def first_problems(*changes: str) -> list[str]:
+        recipe = load_recipe(path, ['stages.cold_start.data=[{kind="thinkmath"}]', *changes])
+        streams = [open_sources(stage.data, recipe.seed_of(stage)) for stage in recipe.stages]
+        return ["; ".join(stream.at(index).problem.problem for index in range(3)) for stream in streams]
+
+    assert len(set(first_problems())) == 3
+    assert first_problems() == first_problems()
+    assert not set(first_problems()) & set(first_problems("seed=4"))
+    equal = ["stages.reasoning_rl.seed=9", "stages.budgets.seed=9"]
+    _, one, other = first_problems(*equal)
+    assert one == other
+    recipe = load_recipe(path, equal)
+    assert [recipe.seed_of(stage) for stage in recipe.stages[1:]] == [9, 9]
 
 
 def test_command_line_reports_errors_without_a_traceback(

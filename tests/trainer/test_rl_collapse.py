@@ -8,7 +8,13 @@ import pytest
 from trainer.recipe.rl import Collapse
 from trainer.rl.collapse import CollapseError, CollapseMonitor
 
-HEALTHY = {"entropy": 0.3, "reward/total": 0.5, "group/zero_variance": 0.4, "kl": 0.01}
+HEALTHY = {
+    "entropy": 0.3,
+    "reward/total": 0.6,
+    "reward/correctness": 0.5,
+    "group/zero_variance": 0.4,
+    "kl": 0.01,
+}
 SETTINGS = {"window": 3, "entropy": 0.05, "reward_drop": 0.5, "zero_variance": 0.9, "kl": 0.2}
 
 
@@ -23,7 +29,10 @@ def watch(steps: list[dict[str, float]], **settings: Any) -> CollapseMonitor:
     ("change", "message"),
     [
         ({"entropy": 0.01}, r"at step 6 the entropy collapsed: its mean over the last 3 steps is 0\.01"),
-        ({"reward/total": 0.2}, r"the reward collapsed: its mean .* is 0\.2, and was 0\.5 at its best"),
+        (
+            {"reward/correctness": 0.2},
+            r"the mean of reward/correctness over the last 3 steps is 0\.2, and was 0\.5 at its best",
+        ),
         ({"group/zero_variance": 0.95}, r"the signal collapsed: 95% of the groups .* is 90%"),
         ({"kl": 0.25}, r"the policy ran away from its reference: .* is 0\.25 nats per token"),
     ],
@@ -36,13 +45,27 @@ def test_what_collapsed_is_said_with_the_numbers(change: dict[str, float], messa
 
 def test_a_single_bad_step_is_no_collapse() -> None:
     watch(
-        [{}] * 3 + [{"entropy": 0.0, "group/zero_variance": 1.0, "reward/total": 0.3, "kl": 0.4}] + [{}] * 4
+        [{}] * 3
+        + [{"entropy": 0.0, "group/zero_variance": 1.0, "reward/correctness": 0.3, "kl": 0.4}]
+        + [{}] * 4
     )
 
 
+def test_a_term_that_sets_in_is_no_collapse_while_as_many_are_right() -> None:
+    watch([{}] * 5 + [{"reward/total": 0.1, "reward/length": -0.5}] * 5)
+
+
+def test_without_correctness_the_reward_itself_is_watched() -> None:
+    monitor = CollapseMonitor(Collapse.model_validate(SETTINGS))
+    for step, reward in enumerate([0.5, 0.5, 0.5, 0.1], 1):
+        monitor.check(step, {"reward/total": reward, "reward/learned": reward})
+    with pytest.raises(CollapseError, match=r"the mean of reward/total .* and was 0\.5 at its best"):
+        monitor.check(5, {"reward/total": 0.1, "reward/learned": 0.1})
+
+
 def test_a_reward_that_never_was_positive_cannot_fall() -> None:
-    watch([{"reward/total": 0.0}] * 10)
-    watch([{"reward/total": -0.5}] * 5 + [{"reward/total": -1.0}] * 5)
+    watch([{"reward/correctness": 0.0}] * 10)
+    watch([{"reward/correctness": -0.5}] * 5 + [{"reward/correctness": -1.0}] * 5)
 
 
 def test_by_default_no_signal_at_all_is_a_collapse() -> None:

@@ -58,9 +58,11 @@ def assert_same_run(first: Path, second: Path, tolerance: float) -> None:
         torch.testing.assert_close(weights(second)[name], tensor, atol=tolerance, rtol=tolerance)
 
 
-def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
+def test_a_killed_stage_resumes_to_the_same_trajectory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Partial rollouts in flight, prioritised sampling, refill, modes and budgets all survive kill -9."""
-    members = rl_runs.THINKING | {"steps": 9, "evaluate_every": 100}
+    members = rl_runs.THINKING | {"steps": 9, "evaluate_every": 100, "held_out_problems": 4}
     run_stage(rl_runs.context(tmp_path / "whole", **members))
 
     killed = tmp_path / "killed"
@@ -72,9 +74,8 @@ def test_a_killed_stage_resumes_to_the_same_trajectory(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (killed / "rl" / "checkpoint").exists()
-    resumed = subprocess.run(arguments, env=environment(), capture_output=True, text=True)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming after step" in resumed.stderr
+    run_stage(rl_runs.context(killed, **members))
+    assert "resuming after step" in capsys.readouterr().err
 
     pending = [
         record["group/pending"] for record in rl_runs.records(killed / "rl") if "group/pending" in record
@@ -149,13 +150,11 @@ def test_a_collapse_stops_the_run_and_leaves_the_last_checkpoint(
     assert not (last.parent / "checkpoint").exists()
 
 
-def test_the_best_checkpoint_measured_outlives_a_collapse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("trainer.rl.evaluation.PROBLEMS", 4)
+def test_the_best_checkpoint_measured_outlives_a_collapse(tmp_path: Path) -> None:
     members = {
         "steps": 30,
         "evaluate_every": 1,
+        "held_out_problems": 4,
         "optimizer": {"adamw_lr": 0.3, "warmup": 0.0},
         "collapse": {"window": 2},
         "rollouts": rl_runs.STAGE["rollouts"] | {"max_tokens": 64},
@@ -169,5 +168,6 @@ def test_the_best_checkpoint_measured_outlives_a_collapse(
     measured = [record for record in rl_runs.records(tmp_path / "rl") if "eval/think" in record]
     assert measured[0]["step"] == 0
     assert {"eval/think", "eval/no_think", "eval/thinking_tokens"} <= set(measured[0])
+    assert measured[0]["eval/think"] * 4 == int(measured[0]["eval/think"] * 4)
     traces = (tmp_path / "rl" / "traces.jsonl").read_text(encoding="utf-8")
     assert '"reply"' in traces

@@ -15,7 +15,7 @@ from trainer.examples import Example
 from trainer.recipe.rl import Budget, Modes
 from trainer.rl.budgets import draw_budget
 from trainer.rl.prompts import PromptGroup, draw_prompt, draw_thinks, group_requests
-from trainer.rl.seeds import derive_rng, derive_seed
+from trainer.seeds import derive_rng, derive_seed
 
 FORM = load_format(AutoTokenizer.from_pretrained(DEFAULT_MODEL), DEFAULT_MODEL)
 

@@ -1,6 +1,9 @@
 """The rules of cutting: budgets, room for the answer, re-opened blocks, and replies in parts."""
 
+import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,8 +12,9 @@ from transformers import AutoTokenizer
 
 from evals.problems import Problem
 from serve import DEFAULT_MODEL
-from serve.formats import load_format
+from serve.formats import FORMAT_FILE, load_format
 from trainer.rollouts.cut import Reply
+from trainer.rollouts.servers import ServersBackend
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import Rollout, RolloutRequest
 
@@ -147,3 +151,25 @@ def test_text_of_a_rollout() -> None:
     unopened = to_completion(play(request(), [*answer, END]), problem, False, TOKENIZER, FORM)
     assert unopened.thinking is None
     assert unopened.answer == "\n\nThe answer is 2."
+
+
+@pytest.mark.parametrize("was_cut", [True, False])
+def test_a_stop_text_that_begins_with_the_close_tag_is_told_from_the_models_own(
+    tmp_path: Path, was_cut: bool
+) -> None:
+    """The server writes the same tokens in both cases, and says in which it inserted them."""
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(DEFAULT_MODEL, checkpoint)
+    members = json.loads((checkpoint / FORMAT_FILE).read_text("utf-8")) | {"stop_text": "</think>\n\n"}
+    (checkpoint / FORMAT_FILE).write_text(json.dumps(members), "utf-8")
+    backend = ServersBackend(["http://127.0.0.1:1"], checkpoint, tmp_path)
+    stop = backend.form.stop_ids
+    assert stop[0] == CLOSE
+    reply = Reply(request(budget=3), backend.form, context=CONTEXT, version=0)
+    ids = [OPEN, A, A, B, *stop, A, END]
+    backend._take(reply, ids, [-0.5] * len(ids), "stop", was_cut)
+    found = reply.rollout()
+    assert found.token_ids == tuple(ids)
+    assert found.inserted == (*[False] * 4, *[was_cut] * len(stop), False, False)
+    assert found.stop_cause == ("budget" if was_cut else "natural")
+    assert found.logprobs[4] == (0.0 if was_cut else -0.5)

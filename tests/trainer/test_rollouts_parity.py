@@ -1,10 +1,12 @@
 """One policy, three backends: the engine in process, the server, and transformers give the same replies."""
 
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
@@ -216,6 +218,48 @@ def test_sync_takes_over_all_weights(
     assert_same(found, remote.generate(asked, GREEDY))
     assert [r.token_ids for r in found] != [r.token_ids for r in before]
     assert {version for rollout in found for version in rollout.versions} == {5}
+
+
+def test_several_servers_share_the_prompts_and_all_take_over_the_weights(
+    reference: TransformersBackend,
+    remote: ServersBackend,
+    weights_folder: Path,
+    model: PreTrainedModel,
+) -> None:
+    """One server under two names: each is asked, and each is sent the weights."""
+    (url,) = remote.urls
+    both = ServersBackend(
+        [f"{url}/v1/", url.replace("127.0.0.1", "localhost")], DEFAULT_MODEL, weights_folder
+    )
+    asked = requests(budgets=(12, None))
+    assert set(both._places(asked)) == set(both.urls)
+    perturb(model, seed=5, share=0.2)
+    for backend in (reference, both):
+        assert backend.sync(model, version=5).probe_max < 1e-3
+    assert_same(both.generate(asked, GREEDY), reference.generate(asked, GREEDY))
+
+
+def test_weights_are_taken_over_from_trainers_and_their_folder_only(
+    updatable: RunningServer, weights_folder: Path
+) -> None:
+    (weights_folder / "empty").mkdir()
+    shutil.copytree(DEFAULT_MODEL, weights_folder / "whole")
+    shutil.copytree(DEFAULT_MODEL, weights_folder.parent / "outside")
+
+    def ask(key: str, path: str) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        body = {"path": path, "version": 1}
+        return httpx.post(f"{updatable.base_url}/v1/weights", headers=headers, json=body, timeout=60)
+
+    refused = ask("sk-reader", "whole")
+    assert refused.status_code == 403
+    assert "key 'reader' may not update weights" in refused.json()["error"]["message"]
+    assert ask("sk-nobody", "whole").status_code == 401
+    for wrong in ("none", "empty", "../outside", str(DEFAULT_MODEL)):
+        answer = ask("sk-trainer", wrong)
+        assert answer.status_code == 400, wrong
+        assert f"path is {wrong!r}; it must be a folder with safetensors" in answer.json()["error"]["message"]
+    assert ask("sk-trainer", "whole").json() == {"version": 1}
 
 
 def test_sync_fails_where_the_packed_output_layer_is_left_stale(

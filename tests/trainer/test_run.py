@@ -1,6 +1,7 @@
 """A run: a tree of stages, killed and resumed; finished stages stay, and another recipe's run is refused."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from evals.locks import acquire
+from serve import DEFAULT_MODEL
 from trainer.cli import main
 from trainer.recipe import load_recipe
-from trainer.run import RunError, claim, differences, run_recipe, start_folder
+from trainer.run import LOCK, RunError, claim, differences, run_recipe, start_folder
 
 RECIPE = """
 seed = 0
@@ -65,13 +68,16 @@ def steps(folder: Path) -> list[int]:
     return [json.loads(line)["step"] for line in lines]
 
 
-def test_a_killed_run_goes_on_and_ends_with_the_same_weights(recipe: Path, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_and_ends_with_the_same_weights(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole = tmp_path / "whole"
     assert run_recipe(load_recipe(recipe), whole) == whole / "control" / "checkpoint"
 
     killed = tmp_path / "killed"
-    command = [sys.executable, "-m", "trainer.cli", "run", str(recipe), "--out", str(killed)]
+    arguments = ["run", str(recipe), "--out", str(killed)]
     log = (tmp_path / "log").open("w")
+    command = [sys.executable, "-m", "trainer.cli", *arguments]
     with subprocess.Popen(command, stderr=log, stdout=log) as process:
         metrics = killed / "fusion" / "metrics.jsonl"
         while process.poll() is None and not (metrics.exists() and len(steps(killed / "fusion")) >= 3):
@@ -80,9 +86,11 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(recipe: Path, tmp_p
     assert process.returncode == -signal.SIGKILL, "the run ended before it could be killed"
     assert not (killed / "fusion" / "checkpoint").exists()
 
-    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "cold_start: done" in resumed.stderr
-    assert f"checkpoint: {killed}/control/checkpoint" in resumed.stdout
+    capsys.readouterr()
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert "cold_start: done" in printed.err
+    assert f"checkpoint: {killed}/control/checkpoint" in printed.out
     for stage in ("cold_start", "fusion", "control"):
         assert steps(whole / stage) == steps(killed / stage)
         expected = load_file(whole / stage / "checkpoint" / "model.safetensors")
@@ -157,6 +165,14 @@ def test_a_run_of_another_recipe_is_refused(recipe: Path, tmp_path: Path) -> Non
     assert differences(out, load_recipe(recipe, ["stages.control.start=fusion"])) == ["stages.control.start"]
 
 
+def test_a_folder_that_another_run_writes_to_is_refused(recipe: Path, tmp_path: Path) -> None:
+    held = acquire(tmp_path / LOCK)
+    with pytest.raises(RunError, match=rf"another run \(process {os.getpid()}\)"):
+        run_recipe(load_recipe(recipe), tmp_path)
+    assert not (tmp_path / "recipe.json").exists()
+    os.close(held)
+
+
 def test_stages_begin_in_folders(recipe: Path, tmp_path: Path) -> None:
     loaded = load_recipe(recipe, [f"stages.control.start={tmp_path}"])
     with pytest.raises(RunError, match=r"stages\.fusion\.start: stage 'cold_start' is not finished"):
@@ -165,3 +181,48 @@ def test_stages_begin_in_folders(recipe: Path, tmp_path: Path) -> None:
         start_folder(loaded, loaded.stages[2], tmp_path)
     (tmp_path / "cold_start" / "checkpoint").mkdir(parents=True)
     assert start_folder(loaded, loaded.stages[1], tmp_path) == tmp_path / "cold_start" / "checkpoint"
+
+
+ONE_STEP_OF_RL = f"""
+threads = 1
+[model]
+path = "{DEFAULT_MODEL}"
+[[stages]]
+kind = "reasoning_rl"
+steps = 1
+prompts_per_step = 1
+group_size = 2
+optimizer = {{ adamw_lr = 1e-3 }}
+rollouts = {{ backend = "transformers", max_tokens = 24, answer_tokens = 12 }}
+"""
+
+
+def test_what_a_stage_cannot_train_on_is_told_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, rows = tmp_path / "recipe.toml", tmp_path / "chats.jsonl"
+    recipe.write_text(ONE_STEP_OF_RL, encoding="utf-8")
+    rows.write_text('{"problem": "Who are you?", "response": "A model."}\n', encoding="utf-8")
+    data = f'stages.reasoning_rl.data=[{{kind="jsonl", path="{rows}"}}]'
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run"), "--set", data]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("thinkdial train: stages.reasoning_rl: data.0 (jsonl): row 1, 'chats")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "other"), "--set", data, "--dry-run"]) == 2
+
+
+def test_errors_of_the_users_own_code_keep_their_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(ONE_STEP_OF_RL, encoding="utf-8")
+    (tmp_path / "my_reward.py").write_text(
+        "from trainer.rewards import bounded\n\n"
+        "@bounded(0.0, 1.0)\ndef broken(group):\n    return [int('x') for _ in group]\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    terms = '[{name="correctness"}, {name="my_reward:broken", weight=0.1}]'
+    command = ["run", str(recipe), "--out", str(tmp_path / "run")]
+    with pytest.raises(ValueError, match="invalid literal for int") as raised:
+        main([*command, "--set", f"stages.reasoning_rl.rewards={terms}"])
+    assert not isinstance(raised.value, RunError)

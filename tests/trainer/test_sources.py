@@ -283,3 +283,15 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def test_members_of_other_kinds_are_refused(members: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Source.model_validate(members)
+
+
+def test_problems_without_answers_are_refused_where_replies_are_graded(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "1+1?", "answer": "2", "id": "sum"},
+        {"problem": "Who are you?", "response": "A model.", "id": "chat"},
+    ]
+    source = Source(kind="jsonl", path=written(tmp_path / "mixed.jsonl", rows))
+    assert open_sources([source], seed=0).size == 2
+    with pytest.raises(ValueError, match=r"data\.1 \(jsonl\): row 2, 'mixed[^']*chat', has no answer"):
+        open_sources([Source(kind="thinkmath"), source], seed=0, answered=True)
+    assert open_sources([source.model_copy(update={"limit": 1})], seed=0, answered=True).size == 1

@@ -92,7 +92,7 @@ def run_trial(recipe: Recipe, stage: AnyRL, start: Path, folder: Path) -> Path:
     if settings.exists() and json.loads(settings.read_text(encoding="utf-8")) != wanted:
         raise ValueError(f"--out: {folder} holds a trial of other settings; give another folder")
     settings.write_text(json.dumps(wanted), encoding="utf-8")
-    context = StageContext(recipe, stage, recipe.seed, start, folder.parent, folder)
+    context = StageContext(recipe, stage, recipe.seed_of(stage), start, folder.parent, folder)
     if not context.checkpoint.exists():
         run_stage(context)
     return context.checkpoint

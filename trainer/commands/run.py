@@ -61,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from trainer.rl.collapse import CollapseError
+    from trainer.rollouts.types import SyncError
     from trainer.run import RunError, run_recipe
 
     logging.disable_progress_bar()
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
             checkpoint = run_recipe(recipe, out, options.only)
     except RunError as error:
         return fail(str(error), WRONG_USAGE)
-    except CollapseError as error:
+    except (CollapseError, SyncError) as error:
         return fail(str(error), FAILED)
     except KeyboardInterrupt:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)

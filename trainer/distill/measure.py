@@ -12,9 +12,9 @@ from trainer.distill.divergence import reply_divergence
 from trainer.examples import Example
 from trainer.recipe.rl import Rollouts
 from trainer.rl.evaluation import Arm, answer_all, summarise
-from trainer.rl.seeds import derive_seed
 from trainer.rollouts.types import RolloutBackend, RolloutRequest, Sampling
 from trainer.rows.conversation import plain_conversation, prompt_ids
+from trainer.seeds import derive_seed
 
 MODES = (Arm("think", True), Arm("no_think", False))
 DIVERGENCE_PROBLEMS = 40

@@ -6,8 +6,8 @@ from evals.problems import Problem
 from serve.formats import ThinkingFormat
 from trainer.recipe.rl import Modes
 from trainer.rl.prompts import draw_prompt, draw_thinks
-from trainer.rl.seeds import derive_rng, derive_seed
 from trainer.rollouts.types import RolloutRequest
+from trainer.seeds import derive_rng, derive_seed
 from trainer.sources import ExampleStream
 
 

@@ -151,7 +151,7 @@ def on_policy(context: StageContext, teacher: Path) -> None:
                 arguments,
                 on_step,
             )
-            problems = held_out_problems(context.recipe) if stage.evaluate_every else []
+            problems = held_out_problems(context.recipe, stage) if stage.evaluate_every else []
             held_out = HeldOut(problems, stage.rollouts, form, trainer.teacher_model)
             trainer.train(resume_from_checkpoint=None if resumed is None else str(resumed))
     finally:
@@ -172,7 +172,7 @@ def _measure(context: StageContext, teacher: Path, checkpoint: Path, number: int
         return
     form = load_format(load_tokenizer(checkpoint), checkpoint)
     student, teacher_model = _load_plain(checkpoint, context), _load_plain(teacher, context)
-    held_out = HeldOut(held_out_problems(context.recipe), stage.rollouts, form, teacher_model)
+    held_out = HeldOut(held_out_problems(context.recipe, stage), stage.rollouts, form, teacher_model)
     backend = open_backend(stage.rollouts, checkpoint, context.seed)
     try:
         metrics = held_out.measure(student, backend)

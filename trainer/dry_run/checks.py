@@ -168,7 +168,8 @@ def _look_at_data(found: Findings, stage: StageFindings, form: ThinkingFormat) -
     if isinstance(settings, DPO) and settings.pairs.path is not None:
         found.attempt("stages", lambda: _look_at_pairs(stage, settings, form))
         return
-    examples = found.attempt(path, lambda: open_sources(settings.data, seed))
+    answered = isinstance(settings, DPO) or (isinstance(settings, RLStage) and settings.graded)
+    examples = found.attempt(path, lambda: open_sources(settings.data, seed, answered=answered))
     if examples is None:
         return
     stage.opened, stage.size = True, examples.size

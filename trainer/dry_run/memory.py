@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from trainer.checkpoints import add_lora
+from trainer.adapters import add_lora
 from trainer.optimizers import MuonWithAdamW, build_optimizer
 from trainer.recipe.model import Model
 from trainer.recipe.rl import Rollouts

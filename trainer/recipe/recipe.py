@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from trainer.recipe.model import Model
 from trainer.recipe.section import Section
 from trainer.recipe.stages import AnyStage
+from trainer.seeds import derive_seed
 
 
 class Logging(Section):
@@ -94,8 +95,11 @@ class Recipe(Section):
         return self.model_copy(update={"stages": stages})
 
     def seed_of(self, stage: AnyStage) -> int:
-        """The stage's own seed, else the recipe's."""
-        return self.seed if stage.seed is None else stage.seed
+        """The stage's own seed, exactly, else one made from the recipe's and the stage's name.
+
+        So no two stages draw the same problems, unless they are given one seed.
+        """
+        return derive_seed(self.seed, "stage", stage.name) if stage.seed is None else stage.seed
 
 
 def _check_start(name: str, start: str | None, earlier: list[str], later: list[str]) -> None:

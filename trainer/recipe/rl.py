@@ -102,7 +102,8 @@ class Rollouts(Section):
     """Of the servers."""
     weights_folder: Path | None = None
     """Of the servers' `--weight-updates`, seen from here: each step's weights pass through it."""
-    temperature: float = Field(default=1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0, le=2)
+    """vLLM refuses more than 2."""
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_tokens: int = Field(gt=0)
     """Of a whole reply, inserted tokens included."""
@@ -134,7 +135,7 @@ class Collapse(Section):
     entropy: float = Field(default=0.0, ge=0)
     """Nats per token."""
     reward_drop: float = Field(default=0.5, gt=0, le=1)
-    """Fall of the mean reward below its best window, as a share of it."""
+    """Fall of mean correctness (of the reward, where that is no term) below its best window, as a share."""
     zero_variance: float = Field(default=1.0, gt=0, le=1)
     """Share of groups without a signal from which a stage stops."""
     kl: float | None = Field(default=None, gt=0)

@@ -22,13 +22,15 @@ class Stage(Section):
     start: str | None = None
     """The stage whose checkpoint this one begins with, or any checkpoint's path; None is the one before."""
     seed: int | None = None
-    """None is the recipe's."""
+    """None is made from the recipe's and the stage's name: stages draw different problems."""
     data: list[Source] = Field(default=[THINKMATH], min_length=1)
     optimizer: Optimizer
     checkpoint_every: int = Field(default=50, gt=0)
     """Optimizer steps."""
     evaluate_every: int = Field(default=0, ge=0)
     """Optimizer steps between measurements on held-out problems; 0 is never."""
+    held_out_problems: int = Field(default=200, gt=0)
+    """The first ones: the same at every measurement, so that its differences are the model's."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,6 +107,11 @@ class RLStage(Stage):
     budget: Budget = Budget()
     modes: Modes = Modes()
     collapse: Collapse | None = Collapse()
+
+    @property
+    def graded(self) -> bool:
+        """Whether replies are compared with answers, which every problem must then have."""
+        return any(term.name == "correctness" for term in self.rewards)
 
     @model_validator(mode="after")
     def _kl_is_measured(self) -> "RLStage":

@@ -1,6 +1,5 @@
 """Reinforcement learning on groups of rollouts, with modes and thinking budgets.
 
-seeds           every random choice as a function of what it is for
 sampling        which problems a step asks
 prompts         how a group asks: mode, flags, earlier turns
 budgets         a group's thinking budget

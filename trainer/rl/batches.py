@@ -9,8 +9,8 @@ from torch import Tensor
 from trainer.objectives import group_advantages, loss_mask, normaliser
 from trainer.recipe.rl import Objective
 from trainer.rl.groups import ScoredGroup
-from trainer.rl.seeds import derive_rng
 from trainer.rollouts.types import Rollout
+from trainer.seeds import derive_rng
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from typing import Any
 
 from trainer.recipe.rl import Collapse
 
+CORRECTNESS, TOTAL = "reward/correctness", "reward/total"
+
 
 class CollapseError(RuntimeError):
     """Training has collapsed; the message has the numbers and what to try."""
@@ -20,7 +22,7 @@ class CollapseMonitor:
 
     def check(self, step: int, metrics: Mapping[str, float]) -> None:
         """Take a step's metrics. Raises CollapseError when a mean is beyond its limit."""
-        for name in ("entropy", "reward/total", "group/zero_variance", "kl"):
+        for name in ("entropy", CORRECTNESS, TOTAL, "group/zero_variance", "kl"):
             if name in metrics:
                 window = self._recent.setdefault(name, [])
                 window.append(metrics[name])
@@ -58,7 +60,9 @@ class CollapseMonitor:
         )
 
     def _reward(self) -> str | None:
-        mean = self._mean("reward/total")
+        # A term that sets in or changes its weight moves the total by itself; right answers do not.
+        name = CORRECTNESS if CORRECTNESS in self._recent else TOTAL
+        mean = self._mean(name)
         if mean is None:
             return None
         if self._best_reward is None or mean > self._best_reward:
@@ -68,9 +72,10 @@ class CollapseMonitor:
         if self._best_reward <= 0 or mean >= limit:
             return None
         return (
-            f"the reward collapsed: its mean {self._over()} is {mean:.4g}, and was {self._best_reward:.4g} "
-            f"at its best: a fall of more than collapse.reward_drop {self._settings.reward_drop:g}; "
-            "try a lower learning rate, more prompts_per_step or an objective.kl.coefficient"
+            f"the reward collapsed: the mean of {name} {self._over()} is {mean:.4g}, and was "
+            f"{self._best_reward:.4g} at its best: a fall of more than collapse.reward_drop "
+            f"{self._settings.reward_drop:g}; try a lower learning rate, more prompts_per_step or an "
+            "objective.kl.coefficient"
         )
 
     def _zero_variance(self) -> str | None:

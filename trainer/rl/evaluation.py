@@ -13,13 +13,10 @@ from serve.formats import ThinkingFormat
 from trainer.examples import Example
 from trainer.recipe import Recipe
 from trainer.recipe.rl import Rollouts
-from trainer.recipe.stages import RLStage
+from trainer.recipe.stages import RLStage, Stage
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import RolloutBackend, RolloutRequest, Sampling
 from trainer.rows.conversation import plain_conversation, prompt_ids
-
-PROBLEMS = 200
-"""The first held-out ones: the same at every measurement, so that its differences are the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +40,10 @@ def choose_arms(recipe: Recipe, stage: RLStage) -> list[Arm]:
     return arms + [Arm(f"budget_{budget}", True, budget) for budget in budgets if budget > 0]
 
 
-def held_out_problems(recipe: Recipe) -> list[Problem]:
-    """The first PROBLEMS of the ablation's set, or of thinkmath's held-out ones."""
-    if recipe.ablation is None:
-        return load("thinkmath", limit=PROBLEMS)
-    return load(recipe.ablation.problems, limit=min(PROBLEMS, recipe.ablation.limit))
+def held_out_problems(recipe: Recipe, stage: Stage) -> list[Problem]:
+    """The stage's number of them: the first of the ablation's set, or of thinkmath's held-out ones."""
+    name = "thinkmath" if recipe.ablation is None else recipe.ablation.problems
+    return load(name, limit=stage.held_out_problems)
 
 
 def measure(

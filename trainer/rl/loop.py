@@ -25,11 +25,11 @@ from trainer.rl.groups import flight_from_json, flight_to_json
 from trainer.rl.metrics import rollout_metrics
 from trainer.rl.rollout_step import RolloutStep, StepRollouts
 from trainer.rl.sampling import ProblemSampler
-from trainer.rl.seeds import derive_seed
 from trainer.rl.state import load_state, save_state
 from trainer.rl.update import PolicyUpdate
 from trainer.rollouts import open_backend
 from trainer.rollouts.types import RolloutBackend
+from trainer.seeds import derive_seed
 from trainer.sources import open_sources
 
 
@@ -62,7 +62,7 @@ class RLLoop:
         self._model, self._optimizer = self._accelerator.prepare(
             model, build_optimizer(model, stage.optimizer)
         )
-        examples = open_sources(stage.data, context.seed)
+        examples = open_sources(stage.data, context.seed, answered=stage.graded)
         self._sampler = ProblemSampler(examples, stage.sampling, context.seed)
         self._monitor = None if stage.collapse is None else CollapseMonitor(stage.collapse)
         self._rewards = build_rewards(stage.rewards, (self._form.open, self._form.close))
@@ -87,7 +87,7 @@ class RLLoop:
             stage.rollouts.temperature,
         )
         self._arms = choose_arms(context.recipe, stage)
-        self._problems = held_out_problems(context.recipe) if stage.evaluate_every else []
+        self._problems = held_out_problems(context.recipe, stage) if stage.evaluate_every else []
         self._step = 0
         self._best: dict[str, Any] | None = None
 

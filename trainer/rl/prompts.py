@@ -7,9 +7,9 @@ from evals.problems import Problem
 from serve.formats import ThinkingFormat
 from trainer.examples import Example
 from trainer.recipe.rl import Modes
-from trainer.rl.seeds import derive_seed
 from trainer.rollouts.types import RolloutRequest
 from trainer.rows.conversation import draw_conversation, prompt_ids
+from trainer.seeds import derive_seed
 
 
 @dataclass(frozen=True, slots=True)

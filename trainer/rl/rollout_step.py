@@ -17,9 +17,9 @@ from trainer.rl.budgets import draw_budget
 from trainer.rl.groups import Flight, ScoredGroup, ended
 from trainer.rl.prompts import PromptGroup, draw_prompt, draw_thinks, group_requests
 from trainer.rl.sampling import Examples, ProblemSampler
-from trainer.rl.seeds import derive_rng
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import RolloutBackend, RolloutRequest, Sampling
+from trainer.seeds import derive_rng
 
 Group = TypeVar("Group", Flight, ScoredGroup)
 

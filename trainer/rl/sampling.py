@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from trainer.examples import Example
 from trainer.recipe.rl import ProblemSampling
-from trainer.rl.seeds import derive_rng
+from trainer.seeds import derive_rng
 
 WINDOW = 0.5
 """Share of the pool, sorted by level, that easy_to_hard draws from at any time."""

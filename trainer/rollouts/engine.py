@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from serve.cli import is_cpu_build, prepare_environment
 from serve.formats import load_format
 from serve.segments import BARRED
+from trainer.adapters import merged_weights
 from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
-from trainer.rollouts.weights import merged_weights
 
 GIB = 2**30
 STEP_TOKENS = 4096

@@ -15,10 +15,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from serve.budget import UNLIMITED
 from serve.formats import load_format
 from serve.segments import BARRED
+from trainer.adapters import merged_weights
 from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
-from trainer.rollouts.weights import merged_weights
 
 KEY_VARIABLE = "THINKDIAL_API_KEY"
 """Environment variable with the servers' API key, if they ask for one."""
@@ -103,15 +103,27 @@ class ServersBackend:
             choice = await self._complete(client, url, body)
             whole = body["max_tokens"] == segment.max_tokens
             end = choice["finish_reason"] if whole or choice["finish_reason"] == "stop" else None
-            self._take(reply, choice["token_ids"], choice["logprobs"]["token_logprobs"], end)
+            was_cut = choice["thinking"]["stop_cause"] == "budget"
+            self._take(reply, choice["token_ids"], choice["logprobs"]["token_logprobs"], end, was_cut)
 
-    def _take(self, reply: Reply, ids: list[int], logprobs: list[float], end: str | None) -> None:
-        """Feed a server's tokens by the rules of cutting; what those insert it must have inserted too."""
+    def _take(
+        self, reply: Reply, ids: list[int], logprobs: list[float], end: str | None, was_cut: bool
+    ) -> None:
+        """Feed a server's tokens by the rules of cutting; what those insert it must have inserted too.
+
+        was_cut: the server says that it cut the thinking, which a stop text that begins with the close tag
+        does not tell.
+        """
         taken = 0
         while taken < len(ids) and not reply.finished:
             last = taken + 1 == len(ids)
             before = len(reply.token_ids)
-            reply.feed(ids[taken : taken + 1], logprobs[taken : taken + 1], end if last else None)
+            tracker = reply.tracker
+            if was_cut and tracker.in_block and tracker.left == 0 and ids[taken] == self.form.close_id:
+                # In its place came a token of thinking, which the server dropped: any one will do.
+                reply.feed([self.form.open_id], [0.0], None)
+            else:
+                reply.feed(ids[taken : taken + 1], logprobs[taken : taken + 1], end if last else None)
             added = reply.token_ids[before:]
             if added != ids[taken : taken + len(added)]:
                 if last:

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreT
 
 from serve.formats import load_format
 from serve.segments import BARRED
+from trainer.adapters import merged_weights
 from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import probe_ids, probe_model, verify
 from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
-from trainer.rollouts.weights import merged_weights
 
 ROWS = 128
 """Replies decoded at once."""

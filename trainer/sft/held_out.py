@@ -25,8 +25,6 @@ from trainer.sft.trainer import as_inputs, token_losses
 from trainer.sources import open_sources
 from trainer.sources.thinkmath import response_to
 
-EXAMPLES = 200
-"""The first held-out ones: the same at every measurement, so that its differences are the model's."""
 SEED = 1
 
 
@@ -37,10 +35,11 @@ def held_out_examples(stage: SFTStage) -> list[Example]:
     """
     if stage.held_out:
         stream = open_sources(stage.held_out, SEED)
-        count = EXAMPLES if stream.size is None else min(EXAMPLES, stream.size)
+        wanted = stage.held_out_problems
+        count = wanted if stream.size is None else min(wanted, stream.size)
         examples = [stream.at(index) for index in range(count)]
     elif any(source.kind == "thinkmath" for source in stage.data):
-        items = itertools.islice(thinkmath.stream("test", SEED), EXAMPLES)
+        items = itertools.islice(thinkmath.stream("test", SEED), stage.held_out_problems)
         examples = [Example(item.problem, item.trace, response_to(item.problem.answer)) for item in items]
     else:
         examples = []

@@ -12,9 +12,14 @@ from trainer.sources.rows import RowReader
 from trainer.sources.stream import ExampleSource, ExampleStream
 from trainer.sources.thinkmath import Thinkmath
 
+MAY_LACK_ANSWERS = ("jsonl", "hub", "problems")
+"""Kinds of sources whose problems others have written."""
 
-def open_sources(sources: Sequence[Source], seed: int) -> ExampleStream:
+
+def open_sources(sources: Sequence[Source], seed: int, *, answered: bool = False) -> ExampleStream:
     """The stage's sources as one stream; all files are checked before it is returned.
+
+    answered: every problem must have an answer, since replies are graded.
 
     Raises:
         ValueError: names the source's number and member, or the file, line and column, and what is wrong.
@@ -24,9 +29,21 @@ def open_sources(sources: Sequence[Source], seed: int) -> ExampleStream:
         try:
             # Sources of one kind differ in their seeds, so that two of thinkmath are not the same problems.
             opened.append(open_source(source, seed * 1000 + number))
+            if answered and source.kind in MAY_LACK_ANSWERS:
+                _check_answers(opened[-1])
         except ValueError as error:
             raise ValueError(f"data.{number} ({source.kind}): {error}") from error
     return ExampleStream(opened, [source.weight for source in sources], seed)
+
+
+def _check_answers(examples: ExampleSource) -> None:
+    for index in range(examples.size or 0):
+        problem = examples.at(index).problem
+        if not problem.answer.strip():
+            raise ValueError(
+                f"row {index + 1}, {problem.id!r}, has no answer, so that no reply to it could be right; "
+                "name the answers' column in columns.answer, or leave such rows out"
+            )
 
 
 def open_source(source: Source, seed: int) -> ExampleSource:

@@ -46,6 +46,8 @@ def test_last_complete_box(text: str, expected: str | None) -> None:
         ("The answer is 42.", "42"),
         ("The final answer is $\\frac{1}{2}$. I hope it is correct.", "$\\frac{1}{2}$"),
         ("**Answer:** 42", "42"),
+        ("The final answer is 0x1F.", "0x1F"),
+        ("The answer that the whole program then prints for it is 0x1F on that machine", "0x1F"),
         ("ANSWER: 3/4", "3/4"),
         ("Final Answer: The largest $n$ is 34.", "34"),
         ("2 + 2 = 4\n#### 4", "4"),
