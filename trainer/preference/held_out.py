@@ -67,7 +67,7 @@ class HeldOutReplies:
     ) -> None:
         """reference: the records of its replies to the first prompts."""
         self._settings, self._prompts, self._records, self._backend = settings, prompts, reference, backend
-        self._problems = evaluation.held_out_problems(context.recipe)
+        self._problems = evaluation.held_out_problems(context.recipe, context.stage)
         plain = context.recipe.model.model_copy(update={"lora": None, "gradient_checkpointing": False})
         model = load_model(context.start, plain).requires_grad_(False).eval()
         self._model = model.to(PartialState().device)

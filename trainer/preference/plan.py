@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from trainer.preference.pairs import Pair
 from trainer.recipe.stages import DPO
-from trainer.rl.seeds import derive_rng
+from trainer.seeds import derive_rng
 from trainer.sft.plan import divide
 
 

@@ -15,9 +15,9 @@ from trainer.preference.pairs import Judged
 from trainer.progress.records import Records, read_records
 from trainer.recipe.preference import Pairs
 from trainer.rewards import Completion, Scored, build_rewards
-from trainer.rl.seeds import derive_seed
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import Rollout, RolloutBackend, RolloutRequest, Sampling
+from trainer.seeds import derive_seed
 
 CHUNK = 64
 """Problems answered between two writes, over all processes."""

@@ -14,8 +14,8 @@ from trainer.preference.pairs import Pair, choose_pairs, pair_weights
 from trainer.preference.sample import read_judged
 from trainer.progress.records import read_records
 from trainer.recipe.stages import DPO
-from trainer.rl.seeds import derive_rng
 from trainer.rows.row import Row
+from trainer.seeds import derive_rng
 from trainer.sources import ExampleStream, open_sources
 
 
