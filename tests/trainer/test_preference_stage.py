@@ -25,6 +25,7 @@ STAGE: dict[str, Any] = {
     "micro_batch_tokens": 600,
     "checkpoint_every": 2,
     "evaluate_every": 3,
+    "held_out_problems": 2,
     "optimizer": {"adamw_lr": 3e-3, "warmup": 0.0, "decay": 0.0},
     "data": [{"kind": "thinkmath", "levels": {2: 1}}],
     "pairs": {
@@ -43,7 +44,6 @@ def recipe(**members: Any) -> Recipe:
             "threads": 1,
             "model": {"path": str(DEFAULT_MODEL)},
             "stages": [STAGE | members],
-            "ablation": {"budgets": [8], "limit": 2},
         }
     )
 
@@ -65,7 +65,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_learns_the_pairs_and_measures_held_out_ones(whole: Path) -> None:
     records = read_records(whole / "metrics.jsonl")
     steps = [record for record in records if "loss" in record]
-    print([(record["loss"], record["reward/margin"]) for record in steps])
     # Before the first update policy and reference are one.
     assert steps[0]["loss"] == pytest.approx(0.693147, abs=1e-4)
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-5)

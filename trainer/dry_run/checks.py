@@ -174,7 +174,7 @@ def _look_at_data(
     if isinstance(settings, PairStage) and settings.pairs.path is not None:
         found.attempt("stages", lambda: _look_at_pairs(stage, settings, form))
         return
-    answered = isinstance(settings, RLStage) and settings.graded
+    answered = isinstance(settings, PairStage | RLStage) and settings.graded
     examples = found.attempt(path, lambda: open_sources(settings.data, seed, answered=answered))
     if examples is None:
         return

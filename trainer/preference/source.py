@@ -35,7 +35,8 @@ class PairSet:
 
 def prompt_stream(stage: PairStage, seed: int, form: ThinkingFormat) -> PromptStream:
     """What is asked for pairs: the held-out problems, then those that are trained on."""
-    return PromptStream(open_sources(stage.data, seed), stage.pairs.modes, form, seed, "pairs")
+    examples = open_sources(stage.data, seed, answered=stage.graded)
+    return PromptStream(examples, stage.pairs.modes, form, seed, "pairs")
 
 
 def problems_asked(stage: PairStage, examples: ExampleStream) -> int:

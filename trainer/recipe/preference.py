@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from trainer.recipe.rl import Modes, RewardTerm, Rollouts
+from trainer.recipe.rl import Modes, RewardTerm, Rollouts, needs_answers
 from trainer.recipe.section import Section
 from trainer.recipe.stage import THINKMATH, Stage
 
@@ -111,6 +111,11 @@ class PairStage(Stage):
     """Most padded tokens of one forward pass on one process; a longer pair stands alone."""
     max_length: int = Field(default=4096, gt=0)
     """Pairs with a longer reply, prompt included, are left out, and counted."""
+
+    @property
+    def graded(self) -> bool:
+        """Whether replies are compared with answers, which every problem must then have."""
+        return self.pairs.path is None and (self.pairs.prefer == "short" or needs_answers(self.pairs.rewards))
 
     @model_validator(mode="after")
     def _consistent(self) -> "PairStage":

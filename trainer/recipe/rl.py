@@ -1,5 +1,6 @@
 """Settings of reinforcement learning: objective, rewards, budgets, sampling of problems, rollouts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -113,6 +114,11 @@ class RewardTerm(Section):
     ramp_steps: int = Field(default=0, ge=0)
     """Steps over which the weight then rises."""
     options: dict[str, Any] = {}
+
+
+def needs_answers(terms: Sequence[RewardTerm]) -> bool:
+    """Whether replies are compared with answers, which every problem must then have."""
+    return any(term.name in ("correctness", "equivalence") for term in terms)
 
 
 class ProblemSampling(Section):

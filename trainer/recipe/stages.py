@@ -11,7 +11,16 @@ from trainer.recipe.data import RowMix, Source
 from trainer.recipe.model import Optimizer
 from trainer.recipe.preference import PairStage, PreferenceObjective
 from trainer.recipe.reward_model import RewardModelStage
-from trainer.recipe.rl import Budget, Collapse, Modes, Objective, ProblemSampling, RewardTerm, Rollouts
+from trainer.recipe.rl import (
+    Budget,
+    Collapse,
+    Modes,
+    Objective,
+    ProblemSampling,
+    RewardTerm,
+    Rollouts,
+    needs_answers,
+)
 from trainer.recipe.section import Section
 from trainer.recipe.stage import Stage
 
@@ -98,7 +107,7 @@ class RLStage(Stage):
     @property
     def graded(self) -> bool:
         """Whether replies are compared with answers, which every problem must then have."""
-        return any(term.name == "correctness" for term in self.rewards)
+        return needs_answers(self.rewards)
 
     @model_validator(mode="after")
     def _kl_is_measured(self) -> "RLStage":
