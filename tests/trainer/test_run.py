@@ -193,7 +193,7 @@ steps = 1
 prompts_per_step = 1
 group_size = 2
 optimizer = {{ adamw_lr = 1e-3 }}
-rollouts = {{ backend = "transformers", max_tokens = 24, answer_tokens = 12 }}
+rollouts = {{ backend = "transformers", max_tokens = 64, answer_tokens = 12 }}
 """
 
 
