@@ -127,10 +127,10 @@ def test_simpo_with_adapters_needs_no_reference(whole: Path, tmp_path: Path) -> 
     simpo = recipe(
         pairs=pairs | {"problems": 64},
         evaluate_every=0,
-        steps=3,
+        steps=8,
         batch_pairs=64,
         objective={"loss": "simpo"},
-        optimizer={"adamw_lr": 1e-2},
+        optimizer={"adamw_lr": 5e-3},
     )
     model = simpo.model.model_copy(update={"lora": Lora(rank=2, alpha=4)})
     run_recipe(simpo.model_copy(update={"model": model}), tmp_path / "run", only=["dpo"])

@@ -12,6 +12,7 @@ from trainer.recipe import Recipe
 from trainer.recipe.average import Average
 from trainer.recipe.recipe import Ablation
 from trainer.recipe.stages import AnyStage
+from trainer.seeds import derive_seed
 
 START = "start"
 """Under which name the checkpoint that all methods begin with is measured."""
@@ -32,8 +33,17 @@ class Method:
         return next(stage for stage in reversed(self.recipe.stages) if stage.leaves_policy)
 
     def with_seed(self, seed: int) -> Recipe:
-        """The recipe of one run, which measures nothing by itself."""
-        return self.recipe.model_copy(update={"seed": seed, "ablation": None})
+        """The recipe of one run, which measures nothing by itself.
+
+        The first stages of all methods draw the same problems, the second ones too, whatever their names.
+        """
+        stages = [
+            stage
+            if isinstance(stage, Average)
+            else stage.model_copy(update={"seed": derive_seed(seed, "compare", place)})
+            for place, stage in enumerate(self.recipe.stages)
+        ]
+        return self.recipe.model_copy(update={"seed": seed, "stages": stages, "ablation": None})
 
 
 def methods_of(recipes: Mapping[Path, Recipe]) -> list[Method]:
