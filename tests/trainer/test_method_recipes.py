@@ -28,8 +28,8 @@ BEGIN = {
         f'stages.merged.checkpoints=["{HERE}", "short"]',
         *(f"stages.{arm}.start={HERE}" for arm in ("shortest", "dpo", "rl")),
     ],
-    "r1-zero": [f"model.tokenizer={HERE}"],
-    "r1": [f"model.tokenizer={HERE}"],
+    "r1-zero": [f"model.path={HERE}"],
+    "r1": [f"model.path={HERE}", f"stages.sft.start={HERE}"],
     "r1-distill": [f"model.tokenizer={HERE}", f"stages.distill.teacher={HERE}"],
 }
 SHAPE = ModelShape(
