@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,21 +18,28 @@ READMES = [
     ROOT / "README.md",
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
-SMALL_TRAINING = {
-    "tiny.toml": "--set stages.cold_start.tokens=4096 --set stages.fusion.tokens=4096 "
-    "--set stages.fusion.rejection.problems=4 --set stages.fusion.rejection.rollouts.backend=transformers "
-    + "".join(
-        f"--set stages.{stage}.steps=1 --set stages.{stage}.prompts_per_step=2 "
-        f"--set stages.{stage}.group_size=2 --set stages.{stage}.rollouts.backend=transformers "
-        f"--set stages.{stage}.held_out_problems=5 "
-        for stage in ("reasoning_rl", "general_rl")
-    )
-    + "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'",
-    "sft-only.toml": "".join(
-        f"--set stages.{stage}.tokens=4096 " for stage in ("cold_start", "fusion", "mode_following")
-    ),
-}
-"""All stages in a minute; they begin with the shipped model, as rejection sampling needs right replies."""
+
+def small_training(recipe: str) -> str:
+    """Options that bring every stage of a recipe to a minute in all. Stages begin with the shipped model, as rejection
+    sampling needs right replies."""
+    stages = tomllib.loads((ROOT / "trainer" / "recipes" / recipe).read_text("utf-8"))["stages"]
+    options = [f"--from {ROOT / 'serve' / 'default_model'}"]
+    for stage in stages:
+        name = stage.get("name", stage["kind"])
+        small: dict[str, object] = {}
+        if "tokens" in stage:
+            small |= {"tokens": 4096}
+        if "rejection" in stage:
+            small |= {"rejection.problems": 4, "rejection.rollouts.backend": "transformers"}
+        if "steps" in stage:
+            small |= {"steps": 1, "prompts_per_step": 2, "group_size": 2, "held_out_problems": 5}
+            small |= {"rollouts.backend": "transformers"}
+        options += [f"--set stages.{name}.{field}={value}" for field, value in small.items()]
+    if recipe == "tiny.toml":
+        options.append(
+            "--set ablation.limit=5 --set ablation.mode_problems=2 --set ablation.stages='[\"general_rl\"]'"
+        )
+    return " ".join(options)
 
 
 def fences(language: str) -> list[tuple[str, str]]:
@@ -95,7 +103,7 @@ def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
         if command.startswith("thinkdial eval sweep") or "thinkdial chat" in command:
             command += f" --base-url {server.base_url}"
         if training := re.match(r"thinkdial train run trainer/recipes/(\S+)", command):
-            command += f" --from {ROOT / 'serve' / 'default_model'} {SMALL_TRAINING[training[1]]}"
+            command += f" {small_training(training[1])}"
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=tmp_path,
