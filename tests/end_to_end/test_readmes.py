@@ -19,9 +19,11 @@ READMES = [
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
 
+
 def small_training(recipe: str) -> str:
-    """Options that bring every stage of a recipe to a minute in all. Stages begin with the shipped model, as rejection
-    sampling needs right replies."""
+    """Options that bring all stages of a recipe to a minute together.
+
+    They begin with the shipped model, as rejection sampling needs right replies."""
     stages = tomllib.loads((ROOT / "trainer" / "recipes" / recipe).read_text("utf-8"))["stages"]
     options = [f"--from {ROOT / 'serve' / 'default_model'}"]
     for stage in stages:
