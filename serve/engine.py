@@ -14,6 +14,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
@@ -29,8 +30,10 @@ from serve.deltas import add_to, empty_output, request_output, stopped_by_token
 from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
+from serve.load import counted
 from serve.pace import Pace
 from serve.parameters import with_barred
+from serve.shedding import Shedding
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger("vllm.thinkdial")
@@ -83,6 +86,7 @@ class ThinkingEngine(InterruptibleLLM):
         self.thinking_format = find_format(self.renderer.tokenizer, Path(self.model_config.model))
         self.default_thinking = ThinkingBudget()
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
+        self.shedding: Shedding | None = None
         self.pace = Pace()
 
     @property
@@ -118,7 +122,9 @@ class ThinkingEngine(InterruptibleLLM):
         if (live := LIVE.get()) is not None and live.stop_asked:
             for tracker in job.trackers:
                 tracker.stop()
-        return stream
+        if self.shedding is None:
+            return stream
+        return counted(stream, self.shedding, job.asked, job.trackers)
 
     async def _rendered(
         self, prompt: Any, params: SamplingParams, request_id: str, options: dict[str, Any]
@@ -162,6 +168,7 @@ class ThinkingEngine(InterruptibleLLM):
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
             room=room,
             overhead=(state != "thinking") + len(stop_ids),
+            load=self._load_ceiling(asked),
         )
         if granted.budget == 0:
             prompt = self._thinking_off(prompt)
@@ -190,6 +197,12 @@ class ThinkingEngine(InterruptibleLLM):
             live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         return Job(prompt, params, request_id, options, asked, trackers, stop_ids, max_tokens)
+
+    def _load_ceiling(self, asked: ThinkingBudget) -> int | None:
+        """The most thinking tokens that the server's load leaves to a request; None is no limit."""
+        if self.shedding is None or asked.budget == 0:
+            return None
+        return self.shedding.ceiling(monotonic(), asked.family)
 
     def _thinking_off(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """The prompt with thinking closed, by the empty block unless its template has done so."""

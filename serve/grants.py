@@ -5,7 +5,7 @@ from typing import Literal
 
 from serve.budget import EFFORT_SHARES, ThinkingBudget
 
-LoweredBy = Literal["ceiling", "answer_reserve", "context"]
+LoweredBy = Literal["ceiling", "load", "answer_reserve", "context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,14 @@ class Grant:
     lowered_by: LoweredBy | None = None
 
 
-def grant(asked: ThinkingBudget, *, max_tokens: int, room: int, overhead: int) -> Grant:
+def grant(
+    asked: ThinkingBudget, *, max_tokens: int, room: int, overhead: int, load: int | None = None
+) -> Grant:
     """The budget that `asked` gets.
 
     max_tokens: most tokens of the reply. room: tokens that the context has left for it.
     overhead: tokens of the reply around the thinking of a cut one: an open tag and the early-stop text.
+    load: the ceiling that the server's load sets; None is none.
     A budget must leave room for `answer_reserve` tokens of answer after that; a budget that the end of the
     context would cut short must leave room for one. Where nothing is left, thinking is off.
     """
@@ -42,6 +45,8 @@ def grant(asked: ThinkingBudget, *, max_tokens: int, room: int, overhead: int) -
 
     if asked.ceiling is not None:
         lower(asked.ceiling, "ceiling")
+    if load is not None:
+        lower(load, "load")
     if asked.answer_reserve:
         lower(max(0, max_tokens - overhead - asked.answer_reserve), "answer_reserve")
     if budget is not None and max_tokens >= room:
