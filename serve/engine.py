@@ -88,6 +88,7 @@ class ThinkingEngine(InterruptibleLLM):
     thinking_format: the served model's, as its checkpoint says; None if it does not think.
     default_thinking: for HTTP requests that ask for nothing. profile: the model's thinking profile, from
     which effort levels get their budgets; None without one. on_finish: called with each finished choice.
+    shedding: lowers budgets under load; None does not. on_shed: called for each request that it lowers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -98,6 +99,7 @@ class ThinkingEngine(InterruptibleLLM):
         self.profile: ThinkingProfile | None = None
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
         self.shedding: Shedding | None = None
+        self.on_shed: Callable[[], None] | None = None
         self.pace = Pace()
 
     @property
@@ -185,6 +187,8 @@ class ThinkingEngine(InterruptibleLLM):
             profile=self.profile,
             load=self._load_ceiling(asked),
         )
+        if granted.lowered_by == "load" and self.on_shed is not None:
+            self.on_shed()
         if granted.budget == 0:
             prompt = self._thinking_off(prompt)
             # A grammar binds the reply from here on, whatever vLLM saw in the prompt before.

@@ -1,26 +1,27 @@
-"""Load shedding: under more load than a server can carry, thinking is cut where it buys least. Pure; no clock.
+"""Load shedding: under more load than a server can carry, thinking is cut where it buys least. Pure.
 
 Replies that run share the server, so how long one takes is told by the work that all of them still need: the
 work *owed*. Requests bring work at `rate * work` seconds a second, and one second of it is done; so with
 
     rate * work = 1 - (owed - SETPOINT * free) / target
 
-what is owed goes to its set point within about a target time and stays there, whatever the load. `work` is the
-mean shared work of a reply (`serve.work`), `free` the target less what a long reply's own steps take. The law
-says how much work a reply may be, from what is measured before any reply is late; `allocate` finds who must be
-lowered for it, and how far, with least loss of accuracy along the profile's curves.
+what is owed goes to its set point within about a target time and stays there, whatever the load. `work` is
+the mean shared work of a reply (`serve.work`), `free` the target less what a long reply's own steps take. The
+law says how much work a reply may be, from what is measured before any reply is late; `allocate` finds who
+must be lowered for it, and how far, with least loss of accuracy along the profile's curves.
 
-Nothing is lowered until a part of the target is owed *and* requests bring more than the server does, or a large
-part is owed: traffic that the server can carry does not do that. From then on `work` falls at once and rises
-slowly, towards what the law allows, until nothing needs to be lowered. Only new requests are lowered: those
-that run are the work owed, which is a small part of the target.
+Nothing is lowered until a part of the target is owed *and* requests bring more than the server does, or a
+large part is owed: traffic that the server can carry does not do that. From then on `work` falls at once and
+rises slowly, towards what the law allows, until nothing needs to be lowered. Only new requests are lowered:
+those that run are the work owed, which is a small part of the target.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
-from serve.profile import BudgetCurve, ThinkingProfile
+from serve.allocation import Option, Rule, Share, allocate
+from serve.profile import ThinkingProfile
 from serve.work import Lengths, StepFit, StepTimes
 
 SETPOINT = 0.08
@@ -41,68 +42,6 @@ LEARNING = 0.005
 """Weight of a finished reply in what is known of lengths."""
 STRETCHED = 1.1
 """Lengths are read anew from the curve when traffic's own differ by this factor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A ceiling for the requests of a family; their mean work in seconds, and their accuracy under it."""
-
-    ceiling: int | None
-    work: float
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A family of requests: its share of all, and what may be done with it, no ceiling last."""
-
-    share: float
-    options: Sequence[Option]
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What the requests of a family get: `ceiling`, but a share `lowered` of them `lower`."""
-
-    ceiling: int | None
-    lower: int | None = None
-    lowered: float = 0.0
-
-    @property
-    def least(self) -> int | None:
-        """The least ceiling that a request may get."""
-        return self.lower if self.lowered else self.ceiling
-
-
-def allocate(families: Mapping[str | None, Share], allowed: float) -> dict[str | None, Rule]:
-    """A rule for each family, such that the mean work is `allowed`, or the least there is.
-
-    Always the family and ceiling that lose least accuracy for each second saved, so that no other rules of
-    the same work lose less: a ceiling between two others is passed over where it is worse than the one for
-    some requests and the other for the rest, as where half of a thought is worth little. For the last of
-    these steps some requests are enough; the others are left as they were.
-    """
-    chosen = {name: family.options[-1] for name, family in families.items()}
-    rules = {name: Rule(option.ceiling) for name, option in chosen.items()}
-    excess = sum(families[name].share * option.work for name, option in chosen.items()) - allowed
-    while excess > 0:
-        moves = [
-            ((chosen[name].accuracy - option.accuracy) / (chosen[name].work - option.work), name, option)
-            for name, family in families.items()
-            for option in family.options
-            if option.work < chosen[name].work
-        ]
-        if not moves:
-            break
-        _, name, option = min(moves, key=lambda move: (move[0], move[2].work))
-        saved = families[name].share * (chosen[name].work - option.work)
-        if saved > excess:
-            rules[name] = Rule(chosen[name].ceiling, option.ceiling, excess / saved)
-        else:
-            rules[name] = Rule(option.ceiling)
-        chosen[name] = option
-        excess -= saved
-    return rules
 
 
 @dataclass(slots=True)
@@ -137,7 +76,7 @@ class Shedding:
     ) -> None:
         self.target = target
         self.on_change: Callable[[float, int | None], None] = lambda allowance, ceiling: None
-        self._curves: dict[str | None, BudgetCurve] = {None: profile.overall, **profile.families}
+        self._curves = {name: profile.curve(name) for name in (None, *profile.families)}
         self._floors = floors or {}
         self._slots, self._ranks = slots, ranks
         self._fit = StepFit()
@@ -195,7 +134,17 @@ class Shedding:
             error = (reply.thinking - lengths.thinking(reply.budget)) / natural
             self._stretch *= 1 + LEARNING * min(error, 10.0)
 
-    def step(self, now: float, *, tokens: int, outputs: int, started: int, unfinished: int, waiting: int, rank: int = 0) -> None:
+    def step(
+        self,
+        now: float,
+        *,
+        tokens: int,
+        outputs: int,
+        started: int,
+        unfinished: int,
+        waiting: int,
+        rank: int = 0,
+    ) -> None:
         """A step of an engine has ended.
 
         tokens: generated in it, for `outputs` requests, of which `started` had their first. unfinished: those
@@ -288,13 +237,10 @@ class Shedding:
     def _options(self, family: str | None, asked: Counter[int | None], times: StepTimes) -> list[Option]:
         lengths, total = self._lengths[family], asked.total()
         floor = self._floors.get(family, 0)
-        ceilings = [
-            None if c is None else max(c, floor)
-            for c in lengths.ceilings()
-            if c is None or floor is not None
-        ]
+        numbers = [c for c in lengths.ceilings() if c is not None]
+        ceilings = [] if floor is None else sorted({max(c, floor) for c in numbers})
         options = []
-        for ceiling in dict.fromkeys(ceilings):
+        for ceiling in (*ceilings, None):
             work = accuracy = 0.0
             for requested, times_asked in asked.items():
                 budget = smaller(requested, ceiling)

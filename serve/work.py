@@ -1,4 +1,4 @@
-"""What replies take of a server: lengths by budget, from a profile's curve, and time, from its own steps. Pure.
+"""What replies take of a server: lengths, from a profile's curves, and time, from its own steps. Pure.
 
 A step of the engine that makes `tokens` tokens and starts `started` requests takes
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from serve.profile import BudgetCurve
 
 WINDOW = 0.1
-"""Seconds of steps that make one observation: single steps are noisy, and their outputs may come in bunches."""
+"""Seconds of steps that make one observation: single ones are noisy, and outputs may come in bunches."""
 MEMORY = 300
 """Observations that are remembered."""
 LEAST = 20
@@ -118,7 +118,7 @@ class Lengths:
         return self.longer(budget) if budget else 0.0
 
     def left(self, budget: int | None, done: float) -> float:
-        """Mean tokens that a reply under a budget still has to make, if it is going on after `done` of them."""
+        """Mean tokens that a reply under a budget still has to make, if it goes on after `done` of them."""
         if done < self.answer:
             return self.thinking(budget) + self.answer - done
         # E[T - done | T > done] of a total T that is thinking and an answer of a fixed length.

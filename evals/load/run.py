@@ -1,9 +1,9 @@
 """Run a load test: measure a server's capacity, then load it and a server that sheds load, one at a time.
 
-`1x` is `utilisation` times the replies a second of a server that always has `concurrency` requests to answer:
-a load that it carries with room for chance. The target is `--latency-target`, or `TARGET` times the 95th
-percentile that the server without shedding has at the smallest load. Both servers get the same requests at the
-same times.
+`1x` is `utilisation` times the replies a second of a server that always has `concurrency` requests to
+answer: a load that it carries with room for chance. The target is `--latency-target`, or `TARGET` times the
+95th percentile that the server without shedding has at the smallest load. Both servers get the same requests
+at the same times.
 """
 
 import random
@@ -20,6 +20,7 @@ from evals.load.client import Answered, open_loop, saturate
 from evals.load.store import LoadStore, Row
 from evals.problems import Problem, load
 from evals.problems.prompts import prompt
+from evals.profile import family_of
 from evals.records import problem_hash
 from evals.stats.latency import quantile
 from evals.sweep.presets import GREEDY, Sampling
@@ -63,10 +64,11 @@ class LoadSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.loads or any(load <= 0 for load in self.loads) or sorted(set(self.loads)) != [*self.loads]:
+        if not self.loads or min(self.loads) <= 0 or sorted(set(self.loads)) != [*self.loads]:
+            given = ", ".join(f"{load:g}" for load in self.loads) or "none"
             raise ValueError(
-                f"loads: {', '.join(f'{load:g}' for load in self.loads) or 'none'} is wrong; give multiples of "
-                "the capacity above 0, ascending, each once, e.g. 1,2,4"
+                f"loads: {given} is wrong; give multiples of the capacity above 0, ascending, each once, "
+                "e.g. 1,2,4"
             )
         for name in ("seconds", "latency_target"):
             value = getattr(self, name)
@@ -108,7 +110,8 @@ def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str
             continue
         target = None if arm == "plain" else _target(settings, store)["seconds"]
         with serve(arm, target) as base_url:
-            bodies = [_body(settings, model, problem, arm) for problem in problems]
+            families = _families(base_url, api_key) if settings.families else ()
+            bodies = [_body(settings, model, problem, families) for problem in problems]
             requests = [chat_request(base_url, body, api_key) for body in bodies]
             warm = [requests[i % len(requests)] for i in range(WARM_REQUESTS)]
             saturate(base_url, warm, 1, 1.0)
@@ -119,7 +122,13 @@ def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str
                 _level(settings, store, base_url, arm, multiple, problems, requests)
 
 
-def _body(settings: LoadSettings, model: str, problem: Problem, arm: Arm) -> dict[str, Any]:
+def _families(base_url: str, api_key: str | None) -> Sequence[str]:
+    """The kinds of problems that the server's profile knows; none on one without a profile."""
+    response = httpx.get(f"{base_url}/v1/thinking/profile", headers=_headers(api_key), timeout=30)
+    return tuple(response.json()["families"]) if response.status_code == httpx.codes.OK else ()
+
+
+def _body(settings: LoadSettings, model: str, problem: Problem, families: Sequence[str]) -> dict[str, Any]:
     turns = problem.messages or (("user", prompt(problem, settings.prompt)),)
     parameters = {n: v for n, v in asdict(settings.sampling.thinking).items() if v is not None}
     body: dict[str, Any] = {
@@ -131,8 +140,9 @@ def _body(settings: LoadSettings, model: str, problem: Problem, arm: Arm) -> dic
         body["max_tokens"] = settings.max_tokens
     if not settings.sampling.greedy:
         body["seed"] = settings.seed
-    if settings.families and arm == "shedding" and problem.subject is not None:
-        body["thinking"] = {"family": problem.subject}
+    family = family_of(problem.set, problem.subject)
+    if family in families:
+        body["thinking"] = {"family": family}
     return body
 
 
@@ -223,9 +233,12 @@ def _reply(arm: Arm, load: float, index: int, problem: Problem, reply: Answered)
 
 def served_model(base_url: str, api_key: str | None = None) -> str:
     """The name of a server's model. Raises httpx.HTTPError when it does not tell."""
-    headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
-    response = httpx.get(f"{base_url}/v1/models", headers=headers, timeout=30)
+    response = httpx.get(f"{base_url}/v1/models", headers=_headers(api_key), timeout=30)
     return str(response.raise_for_status().json()["data"][0]["id"])
+
+
+def _headers(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
 
 
 def _say(text: str) -> None:

@@ -72,7 +72,9 @@ def read_rows(directory: Path) -> list[Row]:
     """The rows of a load test. Raises ValueError where there is none, or a line that is none of its rows."""
     path = directory / LOAD
     if not path.is_file():
-        raise ValueError(f"{directory} holds no load test ({LOAD} is missing); thinkdial eval load writes one")
+        raise ValueError(
+            f"{directory} holds no load test ({LOAD} is missing); thinkdial eval load writes one"
+        )
     rows: list[Row] = []
     pending: list[Row] = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):

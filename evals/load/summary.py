@@ -25,9 +25,8 @@ def summarise_load(directory: Path) -> Summary:
     Raises ValueError where there is no load test, or no target yet.
     """
     rows = read_rows(directory)
-    settings, capacity, target = (
-        next((row for row in rows if row["kind"] == kind), None) for kind in ("settings", "capacity", "target")
-    )
+    first = {row["kind"]: row for row in reversed(rows)}
+    settings, capacity, target = (first.get(kind) for kind in ("settings", "capacity", "target"))
     if settings is None or capacity is None or target is None:
         raise ValueError(f"{directory}: the load test has no load with shedding yet; run it again to go on")
     replies: dict[tuple[str, float], list[Row]] = defaultdict(list)
@@ -117,11 +116,8 @@ def _comparisons(
         load = level["load"]
         if level["arm"] != "plain" or ("shedding", load) not in by_arm:
             continue
-        difference = paired_difference(
-            *(_by_problem(replies[arm, load], right) for arm in ("plain", "shedding"))
-        )
+        plain, shedding = (_by_problem(replies[arm, load], right) for arm in ("plain", "shedding"))
+        difference = paired_difference(plain, shedding)
         assert difference is not None
-        found.append(
-            {"load": load, "gain": difference.mean, "low": difference.low, "high": difference.high}
-        )
+        found.append({"load": load, "gain": difference.mean, "low": difference.low, "high": difference.high})
     return found

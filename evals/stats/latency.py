@@ -18,9 +18,7 @@ def quantile(values: Sequence[float], q: float) -> float:
     return sorted(values)[math.ceil(q * len(values)) - 1]
 
 
-def quantile_interval(
-    values: Sequence[float], q: float, confidence: float = 0.95
-) -> tuple[float, float]:
+def quantile_interval(values: Sequence[float], q: float, confidence: float = 0.95) -> tuple[float, float]:
     """Order statistics that hold the quantile of the distribution with at least `confidence`.
 
     The number of values below a quantile is binomial (David and Nagaraja 2003, "Order statistics", section

@@ -195,17 +195,17 @@ def events(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, dict[str,
     for time, data in pieces:
         raw += data
         if not in_body:
-            _, found, rest = raw.partition(HEADERS_END)
-            if not found:
+            _, end, rest = raw.partition(HEADERS_END)
+            if not end:
                 continue
             raw, in_body = rest, True
         while (line_end := raw.find(b"\r\n")) >= 0:
             start = line_end + 2
-            end = start + int(raw[:line_end], 16)
-            if len(raw) < end + 2:
+            stop = start + int(raw[:line_end], 16)
+            if len(raw) < stop + 2:
                 break
-            body += raw[start:end]
-            raw = raw[end + 2 :]
+            body += raw[start:stop]
+            raw = raw[stop + 2 :]
         *complete, body = body.split(b"\n\n")
         found += [
             (time, json.loads(event.removeprefix(b"data: ")))

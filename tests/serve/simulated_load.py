@@ -1,4 +1,4 @@
-"""A server in discrete time, to try load shedding on: batched steps, Poisson arrivals, known lengths. Seeded."""
+"""A server in discrete time, to try load shedding on: batched steps, Poisson arrivals, known lengths."""
 
 import random
 from collections import deque
@@ -14,7 +14,7 @@ SLOTS = 256
 
 @dataclass
 class Reply:
-    """One simulated reply; `natural` is how long it would think, `right_after` how much it needs."""
+    """One simulated reply; `natural` is how long it would think."""
 
     arrived: float
     family: str | None
@@ -104,9 +104,7 @@ def simulate(
             # A cut goes on as one more request.
             started += reply.cut and reply.to_do == ANSWER
         noise = rng.uniform(0.5, 1.5)
-        now += noise * (
-            machine.overhead + machine.per_token * len(running) + machine.per_start * started
-        )
+        now += noise * (machine.overhead + machine.per_token * len(running) + machine.per_start * started)
         tokens = len(running)
         for reply in running:
             if reply.to_do == 0:

@@ -36,9 +36,10 @@ _SCRIPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page: prose, figures by the names `main.js` knows, and tables.
+    """A part of a page: prose, a picture, figures by the names `main.js` knows, and tables.
 
-    figures: each a name and the attributes of its element. shown: tables in view; tables: those folded away.
+    picture: what it shows in words, and a PNG. figures: each a name and the attributes of its element.
+    shown: tables in view; tables: those folded away.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Section:
     figures: Sequence[tuple[str, dict[str, str]]] = ()
     shown: Sequence[Table] = ()
     tables: Sequence[Table] = ()
+    picture: tuple[str, bytes] | None = None
 
 
 def document(
@@ -64,6 +66,7 @@ def document(
         sections="\n".join(map(_section, sections)),
         footer=_text(footer),
         data=json_block(data),
+        images="; img-src data:" if any(section.picture for section in sections) else "",
         style=style,
         style_hash=_hash(style),
         script=script,
@@ -83,8 +86,16 @@ def _section(section: Section) -> str:
     name = f"{section.id}-title"
     return (
         f'<section id="{section.id}" aria-labelledby="{name}">\n<h2 id="{name}">{_text(section.title)}</h2>\n'
-        f"{text}{figures}{_shown(section)}{_folded(section)}</section>"
+        f"{text}{_picture(section)}{figures}{_shown(section)}{_folded(section)}</section>"
     )
+
+
+def _picture(section: Section) -> str:
+    if section.picture is None:
+        return ""
+    words, image = section.picture
+    data = base64.b64encode(image).decode("ascii")
+    return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">\n'
 
 
 def _figure(name: str, attributes: Mapping[str, str]) -> str:
