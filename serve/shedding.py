@@ -199,21 +199,32 @@ class Shedding:
         owed = self._owed(times)
         if self._allowed is None and owed <= ENTRY * free:
             return
+        if not self._arrivals:  # nobody has come for long
+            self._release()
+            return
         families = self._families(times)
         full = sum(family.share * family.options[-1].work for family in families.values())
         rate = self._rate(now)
         if self._allowed is None and rate * full < BUSY and owed <= ENTRY_AT_ALL * free:
             return
         may_come = max(0.0, 1 + (self._setpoint * free - owed) / self.target)
-        law = may_come / rate if rate else float("inf")
+        law = may_come / rate
         if self._allowed is None or law <= self._allowed:
             self._allowed = law
         else:
             self._allowed += (law - self._allowed) * min(1.0, elapsed / (RELEASE * self.target))
-        self._rules = allocate(families, self._allowed)
-        self.on_change(min(1.0, self._allowed / full), self._rules[None].least)
         if self._allowed >= full:
+            self._release()
+            return
+        self._rules = allocate(families, self._allowed)
+        self.on_change(self._allowed / full, self._rules[None].least)
+
+    def _release(self) -> None:
+        """Lower nothing."""
+        if self._allowed is not None:
             self._allowed = None
+            self._rules = {name: Rule(None) for name in self._curves}
+            self.on_change(1.0, None)
 
     def _rate(self, now: float) -> float:
         """Arrivals per second, on each engine: of some targets, or of the last one if they clearly rise."""

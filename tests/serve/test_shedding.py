@@ -79,7 +79,7 @@ def test_more_than_the_server_carries_is_answered_in_time(overload: float) -> No
     # What is lost is about what the work of the requests makes inevitable: some think, the others do not.
     off, full = work(0, Machine()), 1 / CAPACITY
     inevitable = (full / overload - off) / (full - off)
-    assert right(replies) > inevitable - 0.1
+    assert right(replies) > inevitable - 0.15
 
 
 def test_a_floor_is_kept_even_where_the_target_is_not() -> None:
@@ -115,10 +115,10 @@ def test_released_when_the_load_has_passed_and_not_at_once() -> None:
 
 
 def test_requests_that_ask_little_bring_little() -> None:
-    # As many requests as would be far too many, were they not limited by themselves.
-    small = [min(length, 8) for length in NATURAL]
-    replies, changes = shed(lambda time: USUAL * saturated(small), 60, requested=8)
-    assert USUAL * saturated(small) > 1.2 * CAPACITY
+    # As many requests as would be too many, were they not limited by themselves; most are cut, at a price.
+    rate = USUAL / (work(4, Machine()) + Machine().per_start)
+    assert rate > CAPACITY
+    replies, changes = shed(lambda time: rate, 60, requested=4)
     assert changes == []
     assert len(replies) > 3000
 
@@ -139,7 +139,7 @@ def test_another_machine() -> None:
     machine = Machine(overhead=0.02, per_token=0.00005, per_start=0.005)
     natural = lengths(600, 0.7, 2)
     profile = profile_of({None: natural}, [16 * budget for budget in BUDGETS])
-    capacity = saturated(natural, machine)
+    capacity = saturated(natural, machine, SLOTS)
     usual = simulate(None, lambda time: USUAL * capacity, 400, {None: natural}, machine=machine)
     limit = 2 * p95(usual)
     for load, touched in ((USUAL, False), (1.5, True)):
@@ -165,7 +165,7 @@ def test_the_family_that_gets_least_for_its_tokens_is_lowered_first() -> None:
         name: sum(r.ceiling is not None for r in replies if r.family == name) / len(replies)
         for name in (SHORT, LONG)
     }
-    assert lowered[SHORT] == 0
+    assert lowered[SHORT] < 0.01
     assert 0.1 < lowered[LONG] < 0.5
     assert p95([reply for reply in replies if reply.arrived > 10]) <= target()
 
