@@ -26,9 +26,9 @@ from serve.profile import ThinkingProfile
 from serve.work import LONG, Lengths, StepFit, StepTimes
 
 SETPOINT = 0.1
-"""Share of the time there is that the work owed may take, at first. A reply shares the server with others that
-are half done on average, and so takes about twice the work owed, a long one twice that, and requests come
-unevenly. How that turns out is seen in replies: the set point moves until one in twenty is late (`LATE`)."""
+"""Share of the time there is that the work owed may take, at first. A reply shares the server with others
+that are half done on average, and so takes about twice the work owed, a long one twice that, and requests
+come unevenly. How that turns out is seen in replies: the set point moves until one in twenty is late."""
 SETPOINTS = (0.02, 0.3)
 LATE = 0.9
 """Share of the target at which a reply counts as late."""

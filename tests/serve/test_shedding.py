@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
+from itertools import pairwise
 
 import pytest
 
 from serve.profile import ThinkingProfile
 from serve.shedding import Shedding
 from tests.serve.simulated_load import (
-    ANSWER,
     SLOTS,
     Machine,
     Reply,
@@ -57,6 +57,10 @@ def shed(
     return replies, changes
 
 
+def constant(rate: float, time: float) -> float:
+    return rate
+
+
 def right(replies: list[Reply]) -> float:
     return sum(reply.right for reply in replies) / len(replies)
 
@@ -96,7 +100,7 @@ def test_no_oscillation() -> None:
     assert len(settled) > 100
     # In steady overload what replies may take moves within a narrow band, and slowly.
     assert max(settled) - min(settled) < 0.3
-    steps = [abs(after - before) for before, after in zip(settled, settled[1:], strict=False)]
+    steps = [abs(after - before) for before, after in pairwise(settled)]
     assert max(steps) < 0.1
 
 
@@ -144,7 +148,8 @@ def test_another_machine() -> None:
     limit = 2 * p95(usual)
     for load, touched in ((USUAL, False), (1.5, True)):
         shedding = Shedding(profile, limit, slots=SLOTS)
-        replies = simulate(shedding, lambda time: load * capacity, 400, {None: natural}, machine=machine)
+        rate = partial(constant, load * capacity)
+        replies = simulate(shedding, rate, 400, {None: natural}, machine=machine)
         assert any(reply.ceiling is not None for reply in replies) == touched
         assert p95(replies) <= limit
 
