@@ -99,8 +99,8 @@ class LoadSettings:
 def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str | None = None) -> None:
     """Measure what the directory of `settings` lacks yet.
 
-    model: what is served, as the report calls it. Raises ValueError for settings that do not fit the directory, RuntimeError when a
-    server does not start or answers the first requests with errors.
+    model: what is served, as the report calls it. Raises ValueError for settings that do not fit the
+    directory, RuntimeError when a server does not start or answers the first requests with errors.
     """
     problems = load(settings.problems, limit=settings.limit)
     store = LoadStore(settings.out, settings.stored(model, problems))
