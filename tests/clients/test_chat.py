@@ -23,9 +23,11 @@ from scripted_server import (
 from terminal import Terminal
 
 from clients import AnswerDelta, Client, Event, Finished, ThinkingDelta
-from clients.answer_now import AnswerNow
-from clients.chat import Dial, Session, early_stop_text
-from clients.display import Screen
+from clients.terminal.answer_now import AnswerNow
+from clients.terminal.dial import Dial
+from clients.terminal.display import Screen
+from clients.terminal.main import early_stop_text
+from clients.terminal.session import Session
 
 CHAT = [sys.executable, "-m", "clients.cli", "chat"]
 QUESTION = "Modulo 10, b=5, t=b+6, m=t*7, u=m+3, c=u+9. What is c?"
