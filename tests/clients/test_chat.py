@@ -42,7 +42,8 @@ def piped(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def terminal(*arguments: str, **env: str) -> Terminal:
     inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
-    return Terminal([*CHAT, "--max-tokens", "200", *arguments], inherited | env)
+    history = () if "XDG_STATE_HOME" in env else ("--history", "off")
+    return Terminal([*CHAT, "--max-tokens", "200", *history, *arguments], inherited | env)
 
 
 def test_a_pipe_gets_one_cut_reply(server: Any) -> None:
