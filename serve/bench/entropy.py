@@ -2,7 +2,8 @@
 
     python -m serve.bench.entropy --out runs/bench-entropy     # about 3 minutes on 2 cores
 
-In each round the server gets the same fresh prompts both ways, in random order; all thinking, of exact length.
+In each round the server gets the same fresh prompts both ways, in random order; replies are all thinking, of
+exact length.
 Prints tokens/s and the ratio, taken within a round, as the median with its 95 % interval.
 """
 
