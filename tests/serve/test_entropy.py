@@ -1,14 +1,19 @@
 """`thinking.entropy`: what is told is the softmax of the model, whatever segments a reply is made of."""
 
 import asyncio
+import json
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from vllm.config import ModelConfig
 from vllm.exceptions import VLLMValidationError
@@ -18,7 +23,8 @@ from vllm.v1.outputs import LogprobsLists
 
 from serve import DEFAULT_MODEL, measured
 from serve.entropy import Measured, measure
-from tests.serve.conftest import Server
+from serve.launch import start_server
+from tests.serve.conftest import Answer, Choice, Server
 from tests.serve.routes import APIS, EVERY_PARSED_WAY, EVERY_WAY, Json, sse
 from tests.serve.test_trace import FORM
 
@@ -94,54 +100,134 @@ async def test_hidden_thinking_tells_no_text(
 # -- the numbers ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def model() -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(DEFAULT_MODEL, dtype=torch.float32)
-
-
-def softmax_of(model: PreTrainedModel, prompt: list[int], reply: list[int]) -> torch.Tensor:
-    """The distributions [tokens, vocabulary] that a reply's tokens were drawn from, in double precision."""
+def softmax_of(model: PreTrainedModel, answer: Answer, choice: Choice) -> torch.Tensor:
+    """The distributions [thinking tokens, vocabulary] that a reply's thinking was drawn from."""
+    prompt, reply = answer.prompt_token_ids, choice.token_ids
+    assert reply[0] == FORM.open_id
     with torch.no_grad():
         logits = model(torch.tensor([prompt + reply])).logits[0]
-    return torch.softmax(logits[len(prompt) - 1 : -1].double(), dim=-1)
+    return torch.softmax(logits[len(prompt) :].double(), dim=-1)[: len(choice.thinking["entropy"]["values"])]
+
+
+def entropy_of(p: torch.Tensor) -> list[float]:
+    return (-torch.special.xlogy(p, p).sum(dim=-1)).tolist()
+
+
+def margin_of(p: torch.Tensor) -> list[float]:
+    top = torch.topk(p, 2, dim=-1).values
+    return (top[:, 0] - top[:, 1]).tolist()
+
+
+LIMITS: list[Json] = [{}, {"budget": 9}, {"budget": 24, "soft": 12}, {"min_tokens": 40, "wait_text": " so"}]
+"""Thinking that is one vLLM request, and thinking of several."""
+
+
+async def ask_each(ask: Server, questions: list[str], **body: Any) -> list[Answer]:
+    """Two choices under each of the limits; texts are checked against token ids."""
+    answers = await asyncio.gather(
+        *(
+            ask.chat(text, n=2, seed=3, temperature=1.0, thinking={"entropy": True, **limit}, **body)
+            for text, limit in zip(questions, LIMITS, strict=False)
+        )
+    )
+    for answer in answers:
+        for choice in answer.choices:
+            texts = choice.thinking["entropy"]["texts"]
+            assert texts == [FORM.tokenizer.decode([i]) for i in choice.token_ids[1 : 1 + len(texts)]]
+    return answers
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_it_is_the_entropy_of_the_softmax(
-    ask: Server, questions: list[str], model: PreTrainedModel, stream: bool
+async def test_it_is_the_entropy_of_the_softmax(ask: Server, questions: list[str], stream: bool) -> None:
+    """Of the model's own distribution, whatever the temperature, as transformers computes it in the same
+    precision: that of a served float32 model is vLLM's choice, bfloat16."""
+    model = AutoModelForCausalLM.from_pretrained(DEFAULT_MODEL, dtype=torch.bfloat16)
+    answers = await ask_each(ask, questions, stream=stream)
+    off: list[float] = []
+    for answer in answers:
+        for choice in answer.choices:
+            entropy, p = check(choice.thinking), softmax_of(model, answer, choice)
+            for column, truth in (("values", entropy_of(p)), ("margin", margin_of(p))):
+                off += [abs(a - b) for a, b in zip(entropy[column], truth, strict=True) if a is not None]
+    assert len(off) > 200
+    assert np.mean(off) < 5e-3
+    assert max(off) < 0.1
+    assert {choice.thinking["stop_cause"] for answer in answers for choice in answer.choices} >= {
+        "natural",
+        "budget",
+    }
+    assert any(choice.thinking["waits"] for choice in answers[3].choices)
+
+
+async def test_it_agrees_with_the_log_probabilities_of_the_same_reply(
+    ask: Server, questions: list[str]
 ) -> None:
-    """Of the model's own distribution, whatever the temperature; natural and cut, several choices each."""
-    body: Json = {"n": 2, "seed": 3, "temperature": 1.0, "stream": stream}
-    texts = questions[:4]
-    limits = [{}, {"budget": 9}, {"budget": 24, "soft": 12}, {"min_tokens": 40, "wait_text": " so"}]
-    answers = await asyncio.gather(
-        *(
-            ask.chat(text, **body, thinking={"entropy": True, **limit})
-            for text, limit in zip(texts, limits, strict=True)
-        )
-    )
+    """Of one forward pass, the twenty most likely tokens leave little room for it."""
+    body: Json = {"messages": [{"role": "user", "content": questions[0]}], "temperature": 1, "seed": 2}
+    body |= {"max_tokens": 100, "logprobs": True, "top_logprobs": 20, **ASK}
+    (choice,) = (await ask.post("/v1/chat/completions", body)).json()["choices"]
+    values = check(choice["thinking"])["values"]
+    entries = choice["logprobs"]["content"][1 : 1 + len(values)]
+    for value, entry in zip(values, entries, strict=True):
+        top = sorted((it["logprob"] for it in entry["top_logprobs"]), reverse=True)
+        (bounds,) = measure(np.array([top]), len(FORM.tokenizer))
+        assert bounds.entropy - 1e-4 <= value <= bounds.upper + 1e-4
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model with a vocabulary that is too large to look at as a whole."""
+    folder = tmp_path_factory.mktemp("large") / "model"
+    shutil.copytree(DEFAULT_MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    rows = weights["model.embed_tokens.weight"]
+    more = torch.randn(2 * measured.WHOLE, rows.shape[1], generator=torch.Generator().manual_seed(0))
+    weights["model.embed_tokens.weight"] = torch.cat([rows, more * rows.float().std() / 2]).to(rows.dtype)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    config["vocab_size"] = len(weights["model.embed_tokens.weight"])
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+async def test_bounds_of_a_large_vocabulary(large: Path, questions: list[str], tmp_path: Path) -> None:
+    """In float32 they hold the entropy that transformers computes, and the residual is what is left out."""
+    model = AutoModelForCausalLM.from_pretrained(large, dtype=torch.float32)
+    flags = ("--dtype", "float32", "--served-model-name", "large")
+    with start_server(str(large), args=flags, log_path=tmp_path / "log") as running:
+        async with httpx.AsyncClient(base_url=running.base_url, timeout=300) as http:
+            form = (await http.get("/v1/thinking/format")).json()
+            answers = await ask_each(Server(running, http, form), questions)
+            body: Json = {"messages": [{"role": "user", "content": questions[0]}], "max_tokens": 64}
+            response = await http.post("/v1/chat/completions", json={**body, "stream": True, **ASK})
     compared = 0
     for answer in answers:
         for choice in answer.choices:
-            entropy = check(choice.thinking)
-            p = softmax_of(model, answer.prompt_token_ids, choice.token_ids)
-            # The reply is the open tag, then thinking with what was inserted.
-            assert choice.token_ids[0] == ask.open_id
-            p = p[1 : 1 + len(entropy["values"])]
-            exact = -torch.special.xlogy(p, p).sum(dim=-1)
-            top = torch.topk(p, 2, dim=-1).values
-            for position, (value, margin) in enumerate(
-                zip(entropy["values"], entropy["margin"], strict=True)
+            entropy, p = choice.thinking["entropy"], softmax_of(model, answer, choice)
+            assert entropy["exact"] is False
+            listed = torch.topk(p, 20, dim=-1).values.sum(dim=-1).tolist()
+            columns = [entropy[name] for name in ("values", "upper", "margin", "residual")]
+            for low, high, margin, rest, truth, gap, sum_ in zip(
+                *columns, entropy_of(p), margin_of(p), listed, strict=True
             ):
-                token = choice.token_ids[1 + position]
-                assert FORM.tokenizer.decode([token]) == entropy["texts"][position]
-                if value is not None:
-                    assert value == pytest.approx(float(exact[position]), abs=WITHIN)
-                    assert margin == pytest.approx(float(top[position, 0] - top[position, 1]), abs=WITHIN)
-                    compared += 1
-    assert compared > 100
-    assert {answer.choices[0].thinking["stop_cause"] for answer in answers} >= {"natural", "budget"}
-    assert any(choice.thinking["waits"] for choice in answers[3].choices)
+                if low is None:
+                    assert high is margin is rest is None
+                    continue
+                assert low - WITHIN <= truth <= high + WITHIN
+                assert margin == pytest.approx(gap, abs=WITHIN)
+                assert rest == pytest.approx(1 - sum_, abs=WITHIN)
+                compared += rest > 0.01
+    assert compared > 10
+    payloads = sse(response.text)
+    upper = [
+        value
+        for payload in payloads
+        for choice in payload["choices"]
+        if "stop_cause" not in (thinking := choice.get("thinking") or {})
+        for value in thinking.get("entropy", {"upper": []})["upper"]
+    ]
+    report = next(c["thinking"] for p in payloads for c in p["choices"] if c["finish_reason"])
+    assert upper == report["entropy"]["upper"]
 
 
 @pytest.mark.parametrize("sampling", [{"temperature": 0}, {"temperature": 1, "seed": 5, "n": 3}])
