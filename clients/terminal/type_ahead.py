@@ -45,7 +45,8 @@ class TypeAhead:
     def __enter__(self) -> Self:
         self._before = termios.tcgetattr(self._fd)
         mode = termios.tcgetattr(self._fd)
-        # Keys come one by one; Ctrl-C stays a signal.
+        # Keys come one by one; Ctrl-C stays a signal, but leaves what was typed before it.
+        mode[3] |= termios.NOFLSH
         mode[3] &= ~(termios.ICANON | (0 if self._echo else termios.ECHO))
         mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
         termios.tcsetattr(self._fd, termios.TCSADRAIN, mode)

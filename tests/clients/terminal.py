@@ -61,7 +61,7 @@ class Terminal:
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
                 raise AssertionError(
-                    f"{text!r} did not appear; the terminal shows {self.output[self._read_to :]!r}"
+                    f"{text!r} did not appear; the terminal shows {self.output[self._read_to :][-2000:]!r}"
                 )
         start, self._read_to = self._read_to, at + len(text.encode())
         return self.output[start : self._read_to].decode()

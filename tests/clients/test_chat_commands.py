@@ -19,31 +19,36 @@ from test_chat import MODELS, NO_FORMAT, QUESTION, STREAM, terminal
 from clients.terminal.display import column_after
 
 Scripted = Callable[..., ScriptedServer]
-LONG = ("--max-tokens", "900", "--temperature", "0", "--thinking", '{"min_tokens": 800}')
-"""Flags with which a reply thinks for a second or two."""
+
+
+def long(tokens: int) -> tuple[str, ...]:
+    """Flags with which a reply thinks for so many tokens at least."""
+    floor = json.dumps({"min_tokens": tokens})
+    return ("--max-tokens", "900", "--temperature", "0", "--thinking", floor)
 
 
 def test_the_gauge_stands_below_the_thinking_and_goes(server: Any) -> None:
-    with terminal("--base-url", server.base_url, *LONG, "--budget", "400", "--deadline", "60s") as chat:
-        chat.expect("budget 400, 60 s >")
+    with terminal("--base-url", server.base_url, *long(64), "--budget", "64", "--deadline", "60s") as chat:
+        chat.expect("budget 64, 60 s >")
         chat.type(QUESTION + "\r")
         chat.expect("\r\n")
         shown = chat.expect("thinking stopped: ")
-        told = [int(count) for count in re.findall(r"[█░]{20} (\d+) of 400 thinking tokens", shown)]
+        told = [int(count) for count in re.findall(r"[█░]{20} (\d+) of 64 thinking tokens", shown)]
         assert told == sorted(told)
         assert len(set(told)) > 20
-        assert told[-1] >= 390
+        assert told[-1] == 64
         assert "of 60s · /now or Ctrl-C: answer now" in shown
         # Somewhere on the way: text above, and the gauge alone on the line below.
-        half = shown[: shown.index(" 200 of 400 ")] + " 200 of 400 "
-        *above, gauge = screen_after(half)
-        assert gauge.startswith("█" * 10 + "░" * 10)
+        reached = next(count for count in told if count >= 32)
+        *above, gauge = screen_after(shown[: shown.index(f" {reached} of 64 ")])
+        full = reached * 20 // 64
+        assert gauge == "█" * full + "░" * (20 - full)
         assert not any("░" in line or "█" in line for line in above)
         last = screen_after(shown)
         assert not any("░" in line or "█" in line for line in last)
         thought = "".join(line for line in last if line)
         assert "Considering the limited time" in thought
-        chat.expect("budget 400, 60 s >")
+        chat.expect("budget 64, 60 s >")
         chat.type("\x04")
         assert chat.wait() == 0
 
@@ -51,7 +56,7 @@ def test_the_gauge_stands_below_the_thinking_and_goes(server: Any) -> None:
 @pytest.mark.parametrize("ending", ["/now\r", "\x03"])
 def test_answer_now_while_the_user_types_on(server: Any, ending: str) -> None:
     """What is typed during a reply is shown below it, and is not lost: the prompt goes on with it."""
-    with terminal("--base-url", server.base_url, *LONG) as chat:
+    with terminal("--base-url", server.base_url, *long(700)) as chat:
         chat.expect("thinking on >")
         chat.type(QUESTION + "\r")
         chat.expect("thinking tokens")
