@@ -12,6 +12,7 @@ each other has not been seen yet.
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -24,7 +25,9 @@ from serve.profile import BudgetCurve
 WINDOW = 0.1
 """Seconds of steps that make one observation: single ones are noisy, and outputs may come in bunches."""
 MEMORY = 300
-"""Observations that are remembered."""
+"""Observations that are remembered, for what costs how much of the time."""
+RECENT = 20
+"""Last observations that tell how fast all of it goes now: speed changes, its proportions hardly."""
 RIDGE = 1e-3
 """Of the squares of tokens and starts: decides what the observations do not."""
 LEAST = 20
@@ -51,6 +54,7 @@ class StepFit:
         self._square = np.zeros((3, 3))
         self._product = np.zeros(3)
         self._count = 0
+        self._recent: deque[NDArray[np.float64]] = deque(maxlen=RECENT)
         self._last: dict[int, float] = {}
         self._open: dict[int, NDArray[np.float64]] = {}
 
@@ -69,6 +73,7 @@ class StepFit:
             self._square = keep * self._square + np.outer(features, features)
             self._product = keep * self._product + features * seconds
             self._count += 1
+            self._recent.append(window)
             del self._open[rank]
 
     def times(self) -> StepTimes | None:
@@ -86,7 +91,8 @@ class StepFit:
                 if (found >= 0).all() and error < least:
                     best, least = np.zeros(3), error
                     best[list(chosen)] = found
-        return StepTimes(*map(float, best))
+        recent = np.sum(self._recent, axis=0)
+        return StepTimes(*map(float, best * recent[3] / (recent[:3] @ best)))
 
 
 class Lengths:

@@ -65,6 +65,21 @@ def test_one_reply_at_a_time_does_not_tell_what_replies_take_of_each_other() -> 
     assert times.per_token < 0.0001
 
 
+def test_a_machine_that_slows_down_is_noticed_at_once() -> None:
+    rng = random.Random(0)
+    fit = StepFit()
+    now = 0.0
+    for number in range(6000):
+        slow = 3.0 if number >= 5800 else 1.0
+        tokens = rng.randrange(1, 100)
+        now += slow * (0.003 + 0.0002 * tokens)
+        fit.step(now, 0, tokens, 0, 1)
+    times = fit.times()
+    assert times is not None
+    assert times.overhead == pytest.approx(0.009, rel=0.3)
+    assert times.per_token == pytest.approx(0.0006, rel=0.15)
+
+
 def test_no_time_is_negative() -> None:
     fit = StepFit()
     for number in range(1000):  # more tokens, less time: no sensible machine
