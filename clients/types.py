@@ -11,6 +11,25 @@ from typing import Any, TypedDict
 
 
 @dataclass(frozen=True, slots=True)
+class Entropy:
+    """How uncertain the model was at each token of a choice's thinking, in order.
+
+    texts: of the tokens; None where thinking is hidden. values: entropy in nats of the distribution over the
+        vocabulary that a token was drawn from. margin: probability of the most likely token less that of the
+        second. Both are None for a token that was inserted, not generated.
+    exact: nothing of the distribution was left out. Else values are lower bounds, and upper and residual tell
+        the upper bounds and the probability of the tokens that the server did not look at.
+    """
+
+    texts: list[str] | None
+    values: list[float | None]
+    margin: list[float | None]
+    exact: bool
+    upper: list[float | None] | None = None
+    residual: list[float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkingReport:
     """How the thinking of one choice went, as the server reports it.
 
@@ -22,9 +41,11 @@ class ThinkingReport:
     inserted_tokens: tokens of the early-stop text, 0 unless thinking was cut.
     blocks: how many thinking blocks there were. seconds: from the request's arrival to the end of the choice.
     The rest is None unless it was in force: requested_budget and lowered_by ("answer_reserve", "context" or
-    "ceiling"), when the budget is less than asked; effort, and calibrated: whether its budget was measured on
-    this model; deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
-    waits: how often an early end of thinking was refused. extra: members that this client does not know.
+    "ceiling"), when the budget is less than asked; effort; calibrated, of an effort, a target accuracy or a
+    cost: whether the budget was measured on this model; expected_accuracy under the budget, as measured;
+    deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
+    waits: how often an early end of thinking was refused; entropy of the thinking's
+    tokens. extra: members that this client does not know.
     """
 
     stop_cause: str
@@ -37,11 +58,13 @@ class ThinkingReport:
     lowered_by: str | None = None
     effort: str | None = None
     calibrated: bool | None = None
+    expected_accuracy: float | None = None
     deadline: float | None = None
     deadline_missed: bool | None = None
     probes: int | None = None
     probe_tokens: int | None = None
     waits: int | None = None
+    entropy: Entropy | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,6 +156,21 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class EntropyDelta:
+    """What the next tokens of a choice's thinking were like; comes before their text.
+
+    tokens: their texts. entropy: in nats, a lower bound where upper, the upper bound, is not None.
+    margin: as in `Entropy`. None for inserted tokens.
+    """
+
+    tokens: list[str]
+    entropy: list[float | None]
+    margin: list[float | None]
+    upper: list[float | None] | None
+    choice: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerDelta:
     """A piece of answer text of one choice, in order."""
 
@@ -147,7 +185,7 @@ class Finished:
     reply: Reply
 
 
-Event = Started | ThinkingDelta | AnswerDelta | Finished
+Event = Started | EntropyDelta | ThinkingDelta | AnswerDelta | Finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +212,11 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: most thinking tokens of each choice; 0 turns thinking off, -1 means no limit.
     stop_text: early-stop text for this request, close tag included.
+    effort, target_accuracy, max_cost, family: the budget by what was measured of the model: a level ("none",
+        "minimal", "low", "medium", "high", "xhigh", "max"), the accuracy wanted, the most mean thinking
+        tokens, the kind of problem. All but effort need a server with a thinking profile.
     thinking: every member that the server's `thinking` object may have, such as {"deadline": 10, "soft": 16};
-        not those that are given by budget or stop_text too.
+        not those that are given by name too.
     thinking_id: the name of this request for `stop`, 1 to 64 letters, digits, - or _; the server makes one if
         none is given.
     model: name of a served model; by default the first one the server lists.
@@ -187,6 +228,10 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: int | None
     stop_text: str | None
+    effort: str | None
+    target_accuracy: float | None
+    max_cost: float | None
+    family: str | None
     thinking: Mapping[str, Any] | None
     thinking_id: str | None
     model: str | None

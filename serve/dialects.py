@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from serve.budget import EFFORT_SHARES, RequestError, ThinkingBudget, effort_level, token_limit, with_members
+from serve.budget import (
+    EFFORT_SHARES,
+    RequestError,
+    ThinkingBudget,
+    boolean,
+    effort_level,
+    token_limit,
+    with_members,
+)
 from serve.formats import CLOSE, ThinkingFormat
 
 Route = Literal["chat", "completions", "responses", "messages", "tokens"]
@@ -53,16 +61,16 @@ def _effort(said: _Said, name: str, value: object) -> None:
 
 
 def _switch(said: _Said, name: str, value: object) -> None:
-    said.switches.append(_boolean(name, value))
+    said.switches.append(boolean(name, value))
 
 
 def _hides(said: _Said, name: str, value: object) -> None:
-    if _boolean(name, value):
+    if boolean(name, value):
         said.hidden_by = name
 
 
 def _shows(said: _Said, name: str, value: object) -> None:
-    if not _boolean(name, value):
+    if not boolean(name, value):
         said.hidden_by = name
 
 
@@ -160,7 +168,7 @@ def normalise_request(
     default: what holds for members that the request does not name; its ceiling holds always.
     form: the served model's; without it tags and switch are taken to be Qwen3's.
     Of several limits the smallest wins, of several efforts the lowest; a switch that is off is a limit of 0;
-    a limit beats an effort.
+    a limit beats an effort. A target accuracy stands beside neither.
     Raises RequestError, its param the field, for a wrong value, an unknown member or field that speaks of
     thinking, and fields that contradict each other.
     """
@@ -198,7 +206,7 @@ def normalise_request(
         members["budget"] = min((n for n in said.limits if n is not None), default=-1)
     elif effort is not None:
         members["effort"] = effort
-    elif on and default.budget == 0:
+    elif on and default.budget == 0 and members.get("target_accuracy") is None:
         members["budget"] = -1
     thinking = with_members(default, members)
     if route in ("chat", "responses", "messages"):
@@ -313,12 +321,6 @@ def _object(name: str, value: object) -> Mapping[str, Any]:
         example = {"thinking": {"budget": 256}, "chat_template_kwargs": {"enable_thinking": False}}.get(name)
         hint = f" such as {example}" if example else ""
         raise RequestError(name, f"{name} is {value!r}; it must be an object{hint}")
-    return value
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise RequestError(name, f"{name} is {value!r}; it must be true or false")
     return value
 
 

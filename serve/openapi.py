@@ -26,7 +26,15 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeResponse, TokenizeResponse
 
-from serve.schemas import REASONING_TOKENS, REPORT, REPORT_OR_ID, Schema, request_fields
+from serve.schemas import (
+    PROFILE,
+    REASONING_TOKENS,
+    REPORT,
+    REPORT_OR_ID,
+    REPORT_PARTS,
+    Schema,
+    request_fields,
+)
 
 COMPONENTS = "#/components/schemas/"
 OUR_MODELS = f"{COMPONENTS}reply."
@@ -119,6 +127,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Answer now: end the thinking of a running request", STOPPED, statuses=(404,)
     ),
     ("get", "/v1/thinking/format"): Operation("How the served model writes its thinking", FORMAT),
+    ("get", "/v1/thinking/profile"): Operation(
+        "Measured accuracy by budget, and the budgets of effort levels", PROFILE, statuses=(404,)
+    ),
     ("get", "/v1/models"): Operation("The served models", ModelList),
     ("post", "/tokenize"): Operation("Text or chat to token ids", TokenizeResponse, statuses=(400, 404, 500)),
     ("post", "/detokenize"): Operation("Token ids to text", DetokenizeResponse, statuses=(400, 404, 500)),
@@ -241,6 +252,7 @@ def _error(path: str) -> Schema:
 
 def _add_reports(schemas: dict[str, Schema]) -> None:
     """What serve.http adds to vLLM's responses."""
+    schemas |= REPORT_PARTS
     schemas["ThinkingReport"] = REPORT
     schemas["Thinking"] = REPORT_OR_ID
     thinking: Schema = {"$ref": f"{COMPONENTS}Thinking"}

@@ -47,6 +47,22 @@ THINKING: Schema = _object(
     {
         "budget": LIMIT,
         "effort": EFFORT,
+        "target_accuracy": {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                {"const": False},
+                {"type": "null"},
+            ],
+            "description": "The smallest budget whose measured accuracy reaches this; needs a profile.",
+        },
+        "max_cost": {
+            "anyOf": [{"type": "number", "minimum": 0}, {"const": False}, {"type": "null"}],
+            "description": "Most mean thinking tokens, as measured; needs a profile.",
+        },
+        "family": {
+            "anyOf": [{"type": "string"}, {"const": False}, {"type": "null"}],
+            "description": "The kind of problem whose measured curve holds; needs a profile.",
+        },
         "deadline": {
             "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": False}, {"type": "null"}],
             "description": "Seconds from arrival in which the whole response should be there; false is none.",
@@ -80,6 +96,9 @@ THINKING: Schema = _object(
         ),
         "answer_reserve": _said(COUNT, "Tokens of the reply that thinking must leave to the answer."),
         "stop_text": _said(TEXT, "What is inserted when thinking is cut; holds the closing tag once."),
+        "entropy": _said(
+            SWITCH, "Tell the entropy of each thinking token, while streaming and in the report."
+        ),
     },
     "What this request asks of its thinking. Members that it does not name are the server's defaults.",
 )
@@ -128,8 +147,11 @@ def request_fields(path: str) -> dict[str, Schema]:
     return fields
 
 
+_REPORT = TypeAdapter(ThinkingReport).json_schema(ref_template="#/components/schemas/{model}")
+REPORT_PARTS: dict[str, Schema] = _REPORT.pop("$defs")
+"""Schemas that the report's refers to, by name."""
 REPORT: Schema = {
-    **TypeAdapter(ThinkingReport).json_schema(),
+    **_REPORT,
     "description": "How the thinking of a choice went, once it has ended; members that are not required tell "
     "of what was in force.",
 }
@@ -142,3 +164,15 @@ REPORT_OR_ID: Schema = {
     "description": "The report; on a response that has only begun, the id by which thinking can be stopped.",
 }
 REASONING_TOKENS: Schema = {"type": "integer", "minimum": 0, "description": "Thinking tokens."}
+PROFILE: Schema = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "curve": {"type": "array", "items": {"type": "object"}},
+        "families": {"type": "object"},
+        "rule": {"type": "string"},
+        "levels": {"type": "object", "additionalProperties": {"type": ["integer", "null"], "minimum": 0}},
+    },
+    "required": ["model", "curve", "families", "rule", "levels"],
+    "description": "The model's thinking profile, and the budget of each effort level; null is no limit.",
+}

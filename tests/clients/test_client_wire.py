@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, wire
+from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, errors, wire
 from clients.display import CutMarker
+from clients.events import EventStream, SSEParser
 
 STOP_TEXT = "Considering the limited time by the user, I have to give the solution now.\n"
 
@@ -33,7 +34,7 @@ def test_events_survive_any_chunk_boundaries(
     text = ": a comment" + newline
     for lines in events:
         text += "event: x" + newline + "".join(f"data: {line}{newline}" for line in lines) + newline
-    parser = wire.SSEParser()
+    parser = SSEParser()
     chunks = data.draw(split_points(text.encode()))
     received = [event for chunk in chunks for event in parser.feed(chunk)]
     # A lone CR before end of data may still become CRLF, but the line it ends is complete either way.
@@ -41,7 +42,7 @@ def test_events_survive_any_chunk_boundaries(
 
 
 def test_event_details() -> None:
-    parser = wire.SSEParser()
+    parser = SSEParser()
     assert parser.feed(
         "\ufeffdata:no space\n\ndata:  two spaces\n\ndata\n\nid: 1\n\ndata: open".encode()
     ) == [
@@ -59,7 +60,7 @@ def test_stream_text_survives_any_chunk_boundaries(data: st.DataObject, thinking
     chunks = [{"choices": [{"index": 0, "delta": piece}]} for piece in pieces]
     chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     raw = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n" for chunk in chunks)
-    stream = wire.EventStream()
+    stream = EventStream()
     deltas = [d for chunk in data.draw(split_points(raw.encode())) for d in stream.feed(chunk)]
     assert "".join(d.text for d in deltas if isinstance(d, ThinkingDelta)) == thinking
     assert "".join(d.text for d in deltas if isinstance(d, AnswerDelta)) == answer
@@ -104,6 +105,8 @@ def test_members_of_thinking() -> None:
     body = wire.chat_body("hi", {"thinking": {"deadline": 2.5, "soft": 8}, "budget": 3}, "m", stream=False)
     assert body["thinking"] == {"deadline": 2.5, "soft": 8, "budget": 3}
     assert wire.completion_body("hi", {"thinking": {"loop": True}}, "m")["thinking"] == {"loop": True}
+    wanted = {"effort": "low", "target_accuracy": 0.9, "max_cost": 40.0, "family": "chain"}
+    assert wire.chat_body("hi", {**wanted}, "m", stream=False)["thinking"] == wanted  # type: ignore[typeddict-item]
     with pytest.raises(ValueError, match="budget is given both"):
         wire.chat_body("hi", {"thinking": {"budget": 3}, "budget": 3}, "m", stream=False)
 
@@ -111,6 +114,7 @@ def test_members_of_thinking() -> None:
 def test_nothing_of_a_report_is_lost() -> None:
     members = {"stop_cause": "deadline", "budget": None, "tokens": 3, "inserted_tokens": 2, "blocks": 1}
     members |= {"seconds": 0.5, "deadline": 1.5, "deadline_missed": False}
+    members |= {"calibrated": True, "expected_accuracy": 0.9}
     report = wire.parse_report(members | {"id": "think-1", "novelty": [1]})
     assert report == ThinkingReport(**members, extra={"novelty": [1]})
 
@@ -165,7 +169,7 @@ def test_choices_are_kept_apart_and_ordered() -> None:
 
 
 def test_truncated_stream_does_not_finish() -> None:
-    stream = wire.EventStream()
+    stream = EventStream()
     list(stream.feed(b'data: {"choices": [{"index": 0, "delta": {"content": "half"}}]}\n\n'))
     assert stream.finish() is None
 
@@ -182,12 +186,12 @@ def test_truncated_stream_does_not_finish() -> None:
     ],
 )
 def test_errors_of_many_servers(content: bytes, message: str, param: str | None) -> None:
-    error = wire.parse_error(400, content)
+    error = errors.parse_error(400, content)
     assert (error.status, error.message, error.param) == (400, message, param)
 
 
 def test_error_inside_a_stream() -> None:
-    stream = wire.EventStream()
+    stream = EventStream()
     with pytest.raises(APIError, match="engine died"):
         list(stream.feed(b'data: {"error": {"message": "engine died", "code": 500}}\n\n'))
 
@@ -264,13 +268,13 @@ def test_logprobs_of_both_routes() -> None:
 
 
 def test_retry_after() -> None:
-    assert wire.parse_retry_after("7") == 7.0
-    assert wire.parse_retry_after("0.5") == 0.5
-    assert wire.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    later = wire.parse_retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
+    assert errors.parse_retry_after("7") == 7.0
+    assert errors.parse_retry_after("0.5") == 0.5
+    assert errors.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    later = errors.parse_retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
     assert later is not None
     assert later > 1e9
-    assert wire.parse_retry_after("soon") is None
-    assert wire.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
-    assert wire.parse_retry_after(None) is None
-    assert wire.parse_error(429, b"slow down", 3.0).retry_after == 3.0
+    assert errors.parse_retry_after("soon") is None
+    assert errors.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
+    assert errors.parse_retry_after(None) is None
+    assert errors.parse_error(429, b"slow down", 3.0).retry_after == 3.0

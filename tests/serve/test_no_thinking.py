@@ -60,3 +60,11 @@ def test_there_is_no_format_to_show(thoughtless: httpx.Client) -> None:
     response = thoughtless.get("/v1/thinking/format")
     assert response.status_code == 404
     assert "no thinking" in response.json()["error"]["message"]
+
+
+def test_there_is_no_profile_to_show(thoughtless: httpx.Client) -> None:
+    response = thoughtless.get("/v1/thinking/profile")
+    assert response.status_code == 404
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "has no thinking profile; measure the model" in error["message"]
