@@ -10,6 +10,7 @@ from evals.commands import (
     grade,
     import_runs,
     lm_eval,
+    load,
     problems,
     profile,
     report,
@@ -17,7 +18,7 @@ from evals.commands import (
 )
 from evals.commands.command import termination_interrupts
 
-_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs)
+_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs, load)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """

@@ -104,9 +104,9 @@ def write_profile(
     return path, made
 
 
-def family_of(outcome: Outcome) -> str | None:
-    """The kind of problem: thinkmath's own families, else the problem set; None where it is not known."""
-    return outcome.subject if outcome.set == THINKMATH else outcome.set
+def family_of(problem_set: str | None, subject: str | None) -> str | None:
+    """The kind of a problem: thinkmath's own families, else the problem set; None where it is not known."""
+    return subject if problem_set == THINKMATH else problem_set
 
 
 def _curve(found: Sequence[Outcome], budgets: Sequence[Budget], rule: LevelRule) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _curve(found: Sequence[Outcome], budgets: Sequence[Budget], rule: LevelRule)
 def _families(found: Sequence[Outcome], budgets: Sequence[Budget], rule: LevelRule) -> dict[str, Any]:
     members: dict[str, list[Outcome]] = {}
     for outcome in found:
-        family = family_of(outcome)
+        family = family_of(outcome.set, outcome.subject)
         if family is not None:
             members.setdefault(family, []).append(outcome)
     sizes = {family: len({o.problem for o in replies}) for family, replies in members.items()}

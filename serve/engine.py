@@ -14,6 +14,7 @@ from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
@@ -31,9 +32,11 @@ from serve.entropy import EntropyTrace
 from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
+from serve.load import counted
 from serve.pace import Pace
 from serve.parameters import with_barred
 from serve.profile import ThinkingProfile
+from serve.shedding import Shedding
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger("vllm.thinkdial")
@@ -85,6 +88,7 @@ class ThinkingEngine(InterruptibleLLM):
     thinking_format: the served model's, as its checkpoint says; None if it does not think.
     default_thinking: for HTTP requests that ask for nothing. profile: the model's thinking profile, from
     which effort levels get their budgets; None without one. on_finish: called with each finished choice.
+    shedding: lowers budgets under load; None does not. on_shed: called for each request that it lowers.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -94,6 +98,8 @@ class ThinkingEngine(InterruptibleLLM):
         self.default_thinking = ThinkingBudget()
         self.profile: ThinkingProfile | None = None
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
+        self.shedding: Shedding | None = None
+        self.on_shed: Callable[[], None] | None = None
         self.pace = Pace()
 
     @property
@@ -130,7 +136,9 @@ class ThinkingEngine(InterruptibleLLM):
         if (live := LIVE.get()) is not None and live.stop_asked:
             for tracker in job.trackers:
                 tracker.stop()
-        return stream
+        if self.shedding is None:
+            return stream
+        return counted(stream, self.shedding, job.asked, job.trackers)
 
     async def _rendered(
         self, prompt: Any, params: SamplingParams, request_id: str, options: dict[str, Any]
@@ -177,7 +185,10 @@ class ThinkingEngine(InterruptibleLLM):
             room=room,
             overhead=(state != "thinking") + len(stop_ids),
             profile=self.profile,
+            load=self._load_ceiling(asked),
         )
+        if granted.lowered_by == "load" and self.on_shed is not None:
+            self.on_shed()
         if granted.budget == 0:
             prompt = self._thinking_off(prompt)
             # A grammar binds the reply from here on, whatever vLLM saw in the prompt before.
@@ -209,6 +220,12 @@ class ThinkingEngine(InterruptibleLLM):
             live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
         return Job(prompt, params, request_id, options, asked, trackers, stop_ids, max_tokens)
+
+    def _load_ceiling(self, asked: ThinkingBudget) -> int | None:
+        """The most thinking tokens that the server's load leaves to a request; None is no limit."""
+        if self.shedding is None or asked.budget == 0:
+            return None
+        return self.shedding.ceiling(monotonic(), asked.family)
 
     def _thinking_off(self, prompt: dict[str, Any]) -> dict[str, Any]:
         """The prompt with thinking closed, by the empty block unless its template has done so."""

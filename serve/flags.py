@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _thinking_flags(parser.add_argument_group("thinking"))
     _access_flags(parser.add_argument_group("access"))
+    _load_flags(parser.add_argument_group("load"))
     _operation_flags(parser.add_argument_group("operation"))
     return parser
 
@@ -92,6 +94,24 @@ def _access_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def _load_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--latency-target",
+        type=_target,
+        metavar="SECONDS",
+        help="under more load than that allows, lower budgets so that 95 of 100 replies are complete within "
+        "so long of their arrival; needs the model's thinking profile (default: nothing is lowered)",
+    )
+    group.add_argument(
+        "--shedding-floor",
+        type=_floor,
+        default=0,
+        metavar="N|ACCURACY",
+        help="with --latency-target: lower no budget below N tokens, or, as 0.8, below the budget of this "
+        "expected accuracy (default: %(default)s)",
+    )
+
+
 def _operation_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--log-format",
@@ -120,6 +140,28 @@ def _at_least(least: int, what: str) -> Callable[[str], int]:
         return value
 
     return check
+
+
+def _target(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is wrong; it must be a number of seconds above 0")
+    return value
+
+
+def _floor(text: str) -> int | float:
+    try:
+        value = float(text) if "." in text else int(text)
+    except ValueError:
+        value = -1
+    if value < 0 or (isinstance(value, float) and value > 1):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is wrong; it must be a whole number of tokens, or an accuracy between 0.0 and 1.0"
+        )
+    return value
 
 
 def _thinking(text: str) -> ThinkingBudget:

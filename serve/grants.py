@@ -9,7 +9,7 @@ from serve.profile import BudgetCurve, ThinkingProfile
 DIGITS = 4
 """Of the accuracies that clients are told."""
 
-LoweredBy = Literal["ceiling", "answer_reserve", "context"]
+LoweredBy = Literal["ceiling", "load", "answer_reserve", "context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,14 @@ def grant(
     room: int,
     overhead: int,
     profile: ThinkingProfile | None = None,
+    load: int | None = None,
 ) -> Grant:
     """The budget that `asked` gets.
 
     max_tokens: most tokens of the reply. room: tokens that the context has left for it.
     overhead: tokens of the reply around the thinking of a cut one: an open tag and the early-stop text.
     profile: the served model's. With one an effort level is the budget measured for it, without one a share
-    of `max_tokens`.
+    of `max_tokens`. load: the ceiling that the server's load sets; None is none.
     A budget must leave room for `answer_reserve` tokens of answer after that; a budget that the end of the
     context would cut short must leave room for one. Where nothing is left, thinking is off.
     Raises RequestError where `measured_curve` does.
@@ -57,6 +58,8 @@ def grant(
 
     if asked.ceiling is not None:
         lower(asked.ceiling, "ceiling")
+    if load is not None:
+        lower(load, "load")
     if asked.answer_reserve:
         lower(max(0, max_tokens - overhead - asked.answer_reserve), "answer_reserve")
     if budget is not None and max_tokens >= room:

@@ -1,12 +1,13 @@
-"""Prometheus metrics of thinking and of refused requests, beside vLLM's on /metrics.
+"""Prometheus metrics of thinking, of load and of refused requests, beside vLLM's on /metrics.
 
 They are in `prometheus_client`'s default registry, as vLLM's are: with PROMETHEUS_MULTIPROC_DIR set the
 client library keeps them in that directory, and vLLM's /metrics adds up what it holds.
 """
 
+import math
 from typing import get_args
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from serve.trace import StopCause, ThinkingTracker
 
@@ -42,6 +43,16 @@ class ThinkingMetrics:
         self.deadline_misses = Counter(
             "thinkdial_deadline_misses", "Choices that ended after their request's deadline."
         )
+        self.shed = Counter("thinkdial_shed_requests", "Requests whose budget the server's load lowered.")
+        self.allowance = Gauge(
+            "thinkdial_load_allowance",
+            "Work that a reply may take, as a share of what it would take with no budget lowered by load.",
+        )
+        self.ceiling = Gauge(
+            "thinkdial_budget_ceiling",
+            "Least ceiling that load sets for requests that name no family, in thinking tokens.",
+        )
+        self.load_changed(1.0, None)
         self.rejected = Counter("thinkdial_rejected_requests", "Refused HTTP requests.", ["reason"])
         # From the start at 0, or a rate misses the first of each.
         for cause in get_args(StopCause):
@@ -60,6 +71,14 @@ class ThinkingMetrics:
             self.answer_wait.observe(tracker.answer_wait)
         if report.deadline_missed:
             self.deadline_misses.inc()
+
+    def load_changed(self, allowance: float, ceiling: int | None) -> None:
+        """What load leaves to replies; no ceiling is shown as +Inf."""
+        self.allowance.set(allowance)
+        self.ceiling.set(math.inf if ceiling is None else ceiling)
+
+    def request_shed(self) -> None:
+        self.shed.inc()
 
     def request_rejected(self, reason: str) -> None:
         self.rejected.labels(reason).inc()

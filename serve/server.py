@@ -41,6 +41,7 @@ from serve.keys import KEY_VARIABLES, KeyRing, load_keys
 from serve.lifecycle import serve_until_stopped
 from serve.limits import METRICS, Admission, Gate
 from serve.literals import LiteralSafeRenderer
+from serve.load import make_shedding, step_watches
 from serve.metrics import ThinkingMetrics
 from serve.profile import ThinkingProfile, find_profile
 from serve.reasoning_parser import register
@@ -71,6 +72,12 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
         profile = _profile(ours, args)
         for default in (ours.default_thinking, *keys.defaults):
             measured_curve(default, profile)
+        if ours.latency_target is not None and profile is None:
+            raise ValueError(
+                "--latency-target: the server has no thinking profile of the model, which tells where "
+                "lowering a budget costs least; make one with thinkdial eval sweep, then thinkdial eval "
+                "profile, and put it beside the checkpoint or give it with --profile"
+            )
     except (OSError, ValueError) as error:
         parser.error(str(error))
     try:
@@ -128,6 +135,9 @@ def _serve(
         _run_worker_in_engine(config)
     # The HTTP side drains. An engine that does would refuse the second phase of requests that run.
     config.shutdown_timeout = 0
+    shedding = None
+    if ours.latency_target is not None and profile is not None:
+        shedding = make_shedding(profile, ours.latency_target, ours.shedding_floor, config)
     # Before there is an event loop, so that a forked engine process inherits none.
     engine = ThinkingEngine.from_vllm_config(
         vllm_config=config,
@@ -135,11 +145,13 @@ def _serve(
         enable_log_requests=engine_args.enable_log_requests,
         aggregate_engine_logging=engine_args.aggregate_engine_logging,
         disable_log_stats=engine_args.disable_log_stats,
+        stat_loggers=None if shedding is None else [step_watches(shedding)],
     )
     try:
         engine.thinking_format = form
         engine.default_thinking = ours.default_thinking
         engine.profile = profile
+        engine.shedding = shedding
         return uvloop.run(_serve_http(ours, args, engine, sock, keys))
     finally:
         engine.shutdown(timeout=0)
@@ -197,6 +209,9 @@ async def _serve_http(
         logs.choice_finished(tracker)
 
     engine.on_finish = on_finish
+    if engine.shedding is not None:
+        engine.shedding.on_change = metrics.load_changed
+        engine.on_shed = metrics.request_shed
     if ours.log_format == "json":
         logs.log_to_stdout()
     config = _uvicorn_config(app, args)

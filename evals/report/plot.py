@@ -44,7 +44,12 @@ def draw(summary: dict[str, Any]) -> bytes:
     figure.suptitle(_title(summary, points), color=INK, fontsize=10, parse_math=False)
     upper.grid(axis="y", color=FAINT, linewidth=0.7)
     for axes in (upper, lower):
-        _style(axes)
+        style(axes)
+    return as_png(figure)
+
+
+def as_png(figure: matplotlib.figure.Figure) -> bytes:
+    """A figure as a picture; the same figure gives the same bytes."""
     output = io.BytesIO()
     figure.savefig(output, format="png", metadata={"Software": None}, facecolor="white")
     return output.getvalue()
@@ -154,7 +159,8 @@ def _shares(axes: Axes, x: Sequence[float], points: Sequence[dict[str, Any]]) ->
     axes.set_ylabel("share cut", color=INK)
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """The look that all pictures share."""
     axes.set_facecolor("white")
     axes.tick_params(colors=INK, labelsize=8.5)
     axes.set_axisbelow(True)

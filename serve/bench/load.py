@@ -72,19 +72,15 @@ def run_load(base_url: str, bodies: Sequence[dict[str, Any]], concurrency: int) 
     """
     import uvloop
 
-    return uvloop.run(_run(base_url, [_request(base_url, body) for body in bodies], concurrency))
+    return uvloop.run(_run(base_url, [chat_request(base_url, body) for body in bodies], concurrency))
 
 
 async def _run(base_url: str, requests: Sequence[bytes], concurrency: int) -> list[Reply]:
-    host, _, port = urlsplit(base_url).netloc.rpartition(":")
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(_Connection, host, int(port)))[1] for _ in range(concurrency)
-    ]
+    connections = [await connect(base_url) for _ in range(concurrency)]
     waiting = deque(enumerate(requests))
-    exchanges: dict[int, _Exchange] = {}
+    exchanges: dict[int, Exchange] = {}
 
-    async def worker(connection: _Connection) -> None:
+    async def worker(connection: Connection) -> None:
         while waiting:
             index, request = waiting.popleft()
             exchanges[index] = await connection.exchange(request)
@@ -98,26 +94,31 @@ async def _run(base_url: str, requests: Sequence[bytes], concurrency: int) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Exchange:
+class Exchange:
+    """When a request was written, and the bytes of its response with the times of their arrival."""
+
     sent: float
     pieces: list[tuple[float, bytes]]
 
 
-class _Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection, with one request at a time."""
+class Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection, with one request at a time. closed: the server has closed it."""
+
+    closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._ended: asyncio.Future[None] | None = None
 
-    async def exchange(self, request: bytes) -> _Exchange:
+    async def exchange(self, request: bytes) -> Exchange:
+        """Send a request and take its response. Raises RuntimeError unless that is whole and a success."""
         self._pieces: list[tuple[float, bytes]] = []
         self._tail = b""
         self._ended = asyncio.get_running_loop().create_future()
         sent = perf_counter()
         self._transport.write(request)
         await self._ended
-        return _Exchange(sent, self._pieces)
+        return Exchange(sent, self._pieces)
 
     def data_received(self, data: bytes) -> None:
         assert self._ended is not None
@@ -130,12 +131,14 @@ class _Connection(asyncio.Protocol):
             answer = b"".join(piece for _, piece in self._pieces)
             length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", answer)
             _, end, body = answer.partition(b"\r\n\r\n")
-            if end and len(body) >= int(length[1] if length else 0):
+            complete = end and len(body) >= int(length[1] if length else 0)
+            if complete and not self._ended.done():
                 self._ended.set_exception(
                     RuntimeError(f"the server answered {answer.decode(errors='replace')!r}")
                 )
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(RuntimeError("the server closed the connection within a reply"))
 
@@ -143,12 +146,21 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
 
-def _request(base_url: str, body: dict[str, Any]) -> bytes:
+async def connect(base_url: str) -> Connection:
+    """A connection to the server at `base_url`."""
+    host, _, port = urlsplit(base_url).netloc.rpartition(":")
+    return (await asyncio.get_running_loop().create_connection(Connection, host, int(port)))[1]
+
+
+def chat_request(base_url: str, body: dict[str, Any], api_key: str | None = None) -> bytes:
+    """A streamed chat completion as the bytes of an HTTP request."""
+    authorization = "" if api_key is None else f"Authorization: Bearer {api_key}\r\n"
     raw = json.dumps({**body, "stream": True, "stream_options": {"include_usage": True}}).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\n"
         f"Host: {urlsplit(base_url).netloc}\r\n"
         "Content-Type: application/json\r\n"
+        f"{authorization}"
         f"Content-Length: {len(raw)}\r\n\r\n"
     )
     return head.encode() + raw
@@ -163,7 +175,7 @@ def read_reply(sent: float, pieces: Sequence[tuple[float, bytes]]) -> Reply:
     token_ids: list[tuple[int, ...]] = []
     finish_reason: str | None = None
     completion_tokens = 0
-    for time, payload in _events(pieces):
+    for time, payload in events(pieces):
         if "error" in payload:
             raise RuntimeError(f"the server broke off a reply: {payload['error']}")
         for choice in payload["choices"]:
@@ -175,29 +187,29 @@ def read_reply(sent: float, pieces: Sequence[tuple[float, bytes]]) -> Reply:
     return Reply(sent, pieces[-1][0], completion_tokens, tuple(times), tuple(token_ids), finish_reason)
 
 
-def _events(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, dict[str, Any]]]:
+def events(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, dict[str, Any]]]:
     """The JSON events of a response, each with the arrival of the bytes that complete it."""
-    events: list[tuple[float, dict[str, Any]]] = []
+    found: list[tuple[float, dict[str, Any]]] = []
     raw = body = b""
     in_body = False
     for time, data in pieces:
         raw += data
         if not in_body:
-            _, found, rest = raw.partition(HEADERS_END)
-            if not found:
+            _, end, rest = raw.partition(HEADERS_END)
+            if not end:
                 continue
             raw, in_body = rest, True
         while (line_end := raw.find(b"\r\n")) >= 0:
             start = line_end + 2
-            end = start + int(raw[:line_end], 16)
-            if len(raw) < end + 2:
+            stop = start + int(raw[:line_end], 16)
+            if len(raw) < stop + 2:
                 break
-            body += raw[start:end]
-            raw = raw[end + 2 :]
+            body += raw[start:stop]
+            raw = raw[stop + 2 :]
         *complete, body = body.split(b"\n\n")
-        events += [
+        found += [
             (time, json.loads(event.removeprefix(b"data: ")))
             for event in complete
             if event.startswith(b"data: {")
         ]
-    return events
+    return found

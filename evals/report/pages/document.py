@@ -35,18 +35,11 @@ _SCRIPTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A PNG in the page, and what it shows, in words."""
-
-    png: bytes
-    shows: str
-
-
-@dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a page: prose, figures by the names `main.js` knows, pictures, and tables.
+    """A part of a page: prose, a picture, figures by the names `main.js` knows, and tables.
 
-    figures: each a name and the attributes of its element. shown: tables in view; tables: those folded away.
+    picture: what it shows in words, and a PNG. figures: each a name and the attributes of its element.
+    shown: tables in view; tables: those folded away.
     """
 
     id: str
@@ -56,7 +49,7 @@ class Section:
     figures: Sequence[tuple[str, dict[str, str]]] = ()
     shown: Sequence[Table] = ()
     tables: Sequence[Table] = ()
-    pictures: Sequence[Picture] = ()
+    picture: tuple[str, bytes] | None = None
 
 
 def document(
@@ -73,11 +66,11 @@ def document(
         sections="\n".join(map(_section, sections)),
         footer=_text(footer),
         data=json_block(data),
+        images="; img-src data:" if any(section.picture for section in sections) else "",
         style=style,
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
-        images="data:" if any(s.pictures for s in sections) else "'none'",
     )
 
 
@@ -89,23 +82,25 @@ def json_block(data: Any) -> str:
 
 def _section(section: Section) -> str:
     figures = "".join(_figure(name, attributes) for name, attributes in section.figures)
-    pictures = "".join(map(_picture, section.pictures))
     text = f"<p>{_text(section.text)}</p>\n" if section.text else ""
     name = f"{section.id}-title"
     return (
         f'<section id="{section.id}" aria-labelledby="{name}">\n<h2 id="{name}">{_text(section.title)}</h2>\n'
-        f"{text}{figures}{pictures}{_shown(section)}{_folded(section)}</section>"
+        f"{text}{_picture(section)}{figures}{_shown(section)}{_folded(section)}</section>"
     )
+
+
+def _picture(section: Section) -> str:
+    if section.picture is None:
+        return ""
+    words, image = section.picture
+    data = base64.b64encode(image).decode("ascii")
+    return f'<img alt="{_text(words)}" src="data:image/png;base64,{data}">\n'
 
 
 def _figure(name: str, attributes: Mapping[str, str]) -> str:
     written = "".join(f' {key}="{_text(value)}"' for key, value in attributes.items())
     return f'<div data-figure="{name}"{written}></div>\n'
-
-
-def _picture(picture: Picture) -> str:
-    png = base64.b64encode(picture.png).decode("ascii")
-    return f'<img class="picture" alt="{_text(picture.shows)}" src="data:image/png;base64,{png}">\n'
 
 
 def _shown(section: Section) -> str:

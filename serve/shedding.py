@@ -1,0 +1,257 @@
+"""Load shedding: under more load than a server can carry, thinking is cut where it buys least. Pure.
+
+Replies that run share the server, so how long one takes is told by the work that all of them still need: the
+work *owed*. Requests bring work at `rate * work` seconds a second, and one second of it is done; so with
+
+    rate * work = 1 - (owed - SETPOINT * free) / target
+
+what is owed goes to its set point within about a target time and stays there, whatever the load. `work` is
+the mean shared work of a reply (`serve.work`), `free` the target less what a long reply's own steps take. The
+law says how much work a reply may be, from what is measured before any reply is late; `allocate` finds who
+must be lowered for it, and how far, with least loss of accuracy along the profile's curves.
+
+Nothing is lowered until a part of the target is owed *and* requests bring more than the server does, or a
+large part is owed: traffic that the server can carry does not do that. From then on `work` falls at once and
+rises slowly, towards what the law allows, until nothing needs to be lowered. Only new requests are lowered:
+those that run are the work owed, which is a small part of the target.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+
+from serve.allocation import Option, Rule, Share, allocate
+from serve.profile import ThinkingProfile
+from serve.work import Lengths, StepFit, StepTimes
+
+SETPOINT = 0.08
+"""Share of the time there is that the work owed may take. A reply shares the server with others that are half
+done on average, and so takes about twice the work owed, a long one twice that; and requests come unevenly."""
+ENTRY = 0.2
+"""Share of it at which shedding begins, if requests bring work for more than `BUSY` of the server's time."""
+BUSY = 0.9
+ENTRY_AT_ALL = 0.5
+"""Share of it at which shedding begins whatever the rate seems to be: it is counted over some time."""
+RELEASE = 2.0
+"""Time constant, in targets, of the rise of what a reply may take."""
+RATE_WINDOW = 4.0
+"""Targets over which arrivals are counted."""
+LOOKS = 10
+"""How often in a target time the state is judged anew, at most."""
+LEARNING = 0.005
+"""Weight of a finished reply in what is known of lengths."""
+STRETCHED = 1.1
+"""Lengths are read anew from the curve when traffic's own differ by this factor."""
+
+
+@dataclass(slots=True)
+class _Reply:
+    """thinking, answer: tokens of a reply that has ended. since: the server's progress when it began."""
+
+    family: str | None
+    budget: int | None
+    since: float
+    thinking: int | None = None
+    answer: int | None = None
+    ended: bool = False
+
+
+class Shedding:
+    """Decides the budget ceilings of a server. Times are seconds on one monotonic clock.
+
+    target: seconds in which 95 of 100 replies should be complete. floors: the least ceiling of each family.
+    slots: replies that run at once. ranks: engines that share the load.
+    on_change: called with the work that a reply may take, as a share of what it would take with nothing
+        lowered, and with the least ceiling of requests without a family.
+    """
+
+    def __init__(
+        self,
+        profile: ThinkingProfile,
+        target: float,
+        *,
+        floors: Mapping[str | None, int | None] | None = None,
+        slots: int,
+        ranks: int = 1,
+    ) -> None:
+        self.target = target
+        self.on_change: Callable[[float, int | None], None] = lambda allowance, ceiling: None
+        self._curves = {name: profile.curve(name) for name in (None, *profile.families)}
+        self._floors = floors or {}
+        self._slots, self._ranks = slots, ranks
+        self._fit = StepFit()
+        self._running: dict[Hashable, _Reply] = {}
+        self._begun: deque[_Reply] = deque()
+        self._arrivals: deque[tuple[float, str | None, int | None]] = deque()
+        self._began: float | None = None
+        self._progress = 0.0
+        self._waiting = 0
+        self._stretch = self._read_stretch = 1.0
+        self._answer: float | None = None
+        self._lengths = {name: Lengths(curve) for name, curve in self._curves.items()}
+        self._rules: dict[str | None, Rule] = {name: Rule(None) for name in self._curves}
+        self._due: dict[str | None, float] = dict.fromkeys(self._curves, 0.0)
+        self._allowed: float | None = None
+        self._looked = float("-inf")
+
+    # -- what the server tells -------------------------------------------------------------------------------
+
+    def ceiling(self, now: float, family: str | None = None) -> int | None:
+        """The most thinking tokens that a request of a family may have now; None is no limit."""
+        self._look(now)
+        rule = self._rules[family]
+        self._due[family] += rule.lowered
+        if self._due[family] < 1:
+            return rule.ceiling
+        self._due[family] -= 1
+        return rule.lower
+
+    def enter(
+        self, now: float, key: Hashable, family: str | None, requested: int | None, granted: int | None
+    ) -> None:
+        """A reply begins: what was asked for it, and the budget it got."""
+        self._began = now if self._began is None else self._began
+        self._arrivals.append((now, family, requested))
+        reply = self._running[key] = _Reply(family, granted, self._progress)
+        self._begun.append(reply)
+
+    def leave(self, key: Hashable, thinking: int | None = None, answer: int | None = None) -> None:
+        """A reply has ended; with how many tokens, unless it was broken off."""
+        reply = self._running.pop(key)
+        reply.thinking, reply.answer, reply.ended = thinking, answer, True
+        # In the order in which they began: those that end first are the short ones.
+        while self._begun and self._begun[0].ended:
+            self._learn(self._begun.popleft())
+
+    def _learn(self, reply: _Reply) -> None:
+        """Correct what is known of lengths by a reply that has ended."""
+        if reply.thinking is None or reply.answer is None:
+            return
+        known = reply.answer if self._answer is None else self._answer
+        self._answer = known + LEARNING * (reply.answer - known)
+        lengths = self._lengths[reply.family]
+        if (natural := lengths.thinking(None)) > 0:
+            error = (reply.thinking - lengths.thinking(reply.budget)) / natural
+            self._stretch *= 1 + LEARNING * min(error, 10.0)
+
+    def step(
+        self,
+        now: float,
+        *,
+        tokens: int,
+        outputs: int,
+        started: int,
+        unfinished: int,
+        waiting: int,
+        rank: int = 0,
+    ) -> None:
+        """A step of an engine has ended.
+
+        tokens: generated in it, for `outputs` requests, of which `started` had their first. unfinished: those
+        that are left there, `waiting` of which do not run yet.
+        """
+        self._fit.step(now, rank, tokens, started, unfinished)
+        if outputs:
+            self._progress += tokens / outputs / self._ranks
+        self._waiting = waiting
+        self._look(now)
+
+    # -- what follows ----------------------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        """Judge the state anew, unless that has just been done."""
+        elapsed = now - self._looked
+        if elapsed < self.target / LOOKS:
+            return
+        self._looked = now
+        while self._arrivals and self._arrivals[0][0] < now - RATE_WINDOW * self.target:
+            self._arrivals.popleft()
+        times = self._fit.times()
+        if times is None or self._answer is None:
+            return
+        self._read_lengths()
+        per_token = times.per_token + times.overhead / self._slots
+        times = StepTimes(times.overhead, per_token, times.per_start)
+        # A target that an idle server can hardly keep is not met by cutting whoever comes.
+        steps = min(times.overhead * self._lengths[None].long(), self.target / 2)
+        free = self.target - steps
+        owed = self._owed(times)
+        if self._allowed is None and owed <= ENTRY * free:
+            return
+        families = self._families(times)
+        full = sum(family.share * family.options[-1].work for family in families.values())
+        rate = self._rate(now)
+        if self._allowed is None and rate * full < BUSY and owed <= ENTRY_AT_ALL * free:
+            return
+        may_come = max(0.0, 1 + (SETPOINT * free - owed) / self.target)
+        law = may_come / rate if rate else float("inf")
+        if self._allowed is None or law <= self._allowed:
+            self._allowed = law
+        else:
+            self._allowed += (law - self._allowed) * min(1.0, elapsed / (RELEASE * self.target))
+        self._rules = allocate(families, self._allowed)
+        self.on_change(min(1.0, self._allowed / full), self._rules[None].least)
+        if self._allowed >= full:
+            self._allowed = None
+
+    def _rate(self, now: float) -> float:
+        """Arrivals per second, on each engine."""
+        assert self._began is not None
+        seconds = min(RATE_WINDOW * self.target, max(now - self._began, self.target / LOOKS))
+        return len(self._arrivals) / seconds / self._ranks
+
+    def _owed(self, times: StepTimes) -> float:
+        """Seconds of shared work that the replies which have begun still need, on each engine."""
+        tokens = starts = 0.0
+        fresh = len(self._running) - self._waiting
+        for number, reply in enumerate(self._running.values()):
+            lengths = self._lengths[reply.family]
+            done = self._progress - reply.since if number < fresh else 0.0
+            tokens += lengths.left(reply.budget, done)
+            starts += lengths.cut(reply.budget)
+        starts += self._waiting
+        return (times.per_token * tokens + times.per_start * starts) / self._ranks
+
+    def _read_lengths(self) -> None:
+        """Read the curves anew if the lengths of traffic have changed."""
+        assert self._answer is not None
+        ratio = self._stretch / self._read_stretch
+        answer = round(self._answer)
+        if answer != self._lengths[None].answer or not 1 / STRETCHED < ratio < STRETCHED:
+            self._read_stretch = self._stretch
+            self._lengths = {
+                name: Lengths(curve, self._stretch, answer) for name, curve in self._curves.items()
+            }
+
+    def _families(self, times: StepTimes) -> dict[str | None, Share]:
+        """What recent requests asked, by family, and what ceilings would make of it."""
+        asked = {name: Counter[int | None]() for name in self._curves}
+        for _, name, requested in self._arrivals:
+            asked[name][requested] += 1
+        total = max(1, len(self._arrivals))
+        return {
+            name: Share(count.total() / total, self._options(name, count or Counter({None: 1}), times))
+            for name, count in asked.items()
+        }
+
+    def _options(self, family: str | None, asked: Counter[int | None], times: StepTimes) -> list[Option]:
+        lengths, total = self._lengths[family], asked.total()
+        floor = self._floors.get(family, 0)
+        numbers = [c for c in lengths.ceilings() if c is not None]
+        ceilings = [] if floor is None else sorted({max(c, floor) for c in numbers})
+        options = []
+        for ceiling in (*ceilings, None):
+            work = accuracy = 0.0
+            for requested, times_asked in asked.items():
+                budget = smaller(requested, ceiling)
+                tokens = lengths.thinking(budget) + lengths.answer
+                starts = 1 + lengths.cut(budget)
+                work += times_asked * (times.per_token * tokens + times.per_start * starts)
+                accuracy += times_asked * lengths.accuracy(budget)
+            options.append(Option(ceiling, work / total, accuracy / total))
+        return options
+
+
+def smaller(one: int | None, other: int | None) -> int | None:
+    """The smaller of two budgets, None being no limit."""
+    return other if one is None else one if other is None else min(one, other)
