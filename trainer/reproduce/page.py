@@ -10,13 +10,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from evals.load.report import headline as load_headline
+from evals.load.report import level_table as load_table
+from evals.load.report import setup as load_setup
 from evals.report.headline import headline
 from evals.report.page import calibration_section, curve_section, figure_data
-from evals.report.pages.document import Picture, Section, document
+from evals.report.pages.document import Section, document
 from evals.report.tables import Table
 from trainer.ablation.tables import PLOT, ablation_tables
+from trainer.reproduce.levels import levels_section
 from trainer.reproduce.run import clock
 from trainer.reproduce.steps import Folders, Step
+from trainer.reproduce.training import draw as draw_training
 
 
 def write_page(at: Folders, steps: Sequence[Step], took: Mapping[str, float]) -> Path:
@@ -28,6 +33,8 @@ def write_page(at: Folders, steps: Sequence[Step], took: Mapping[str, float]) ->
         (_training(at), "train"),
         (_ablation(at), "ablation"),
         (calibration_section(summary), "curve"),
+        (levels_section(at.efforts), "efforts"),
+        (_load(at), "load"),
     ]
     text = document(
         kind="thinkdial, reproduced",
@@ -68,17 +75,14 @@ def _steps(steps: Sequence[Step], took: Mapping[str, float]) -> Section:
 
 def _training(at: Folders) -> Section:
     """The curves of all stages, in the order in which they were trained."""
-    stages = [stage["name"] for stage in _read(at.training / "recipe.json")["stages"]]
+    stages = [at.training / stage["name"] for stage in _read(at.training / "recipe.json")["stages"]]
     return Section(
         "training",
         "Training",
         "How it learnt",
-        "Loss and held-out accuracy of the stages of supervised training; reward, length, entropy and KL of "
-        "those of reinforcement learning.",
-        pictures=[
-            Picture((at.training / name / "metrics.png").read_bytes(), f"metrics of {name}, by step")
-            for name in stages
-        ],
+        "Supervised stages by their loss; stages of reinforcement learning by the share of replies that are "
+        "right: those sampled to learn from, and held-out ones with thinking and without.",
+        picture=("metrics of every stage, by step", draw_training(stages)),
     )
 
 
@@ -93,7 +97,20 @@ def _ablation(at: Folders) -> Section:
         "length, above no_think on the same problems.",
         shown=[first],
         tables=others,
-        pictures=[Picture((at.ablation / PLOT).read_bytes(), "accuracy of every stage by thinking budget")],
+        picture=("accuracy of every stage by thinking budget", (at.ablation / PLOT).read_bytes()),
+    )
+
+
+def _load(at: Folders) -> Section:
+    """More load than the server can carry, with and without load shedding."""
+    summary = _read(at.load / "load.json")
+    return Section(
+        "load",
+        "Load",
+        "Under load",
+        f"{load_headline(summary)} {load_setup(summary)}",
+        picture=("latency, accuracy and goodput by load", (at.load / "load.png").read_bytes()),
+        shown=[load_table(summary)],
     )
 
 

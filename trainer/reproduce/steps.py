@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
+from serve.profile import PROFILE
 from trainer.recipe import load_recipe
 
 BUDGETS = "0,8,16,24,32,40,48,64,96,max"
 ABLATION_PROBLEMS = 200
 ABLATION_BUDGETS = "8,16,32,48,64"
 MODE_PROBLEMS = 50
+LOAD_SECONDS = 30
+"""Of arrivals, at each load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Folders:
 
 
 def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
-    """The chain, in order. problems: held-out ones of the curve and of the effort check.
+    """The chain, in order. problems: held-out ones of the curve, and as many others of the effort check.
 
     Raises ValueError for a recipe that cannot be read, OSError where there is none.
     """
@@ -71,8 +74,8 @@ def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
     stages = load_recipe(recipe, []).stages
     last = next(stage.name for stage in reversed(stages) if stage.leaves_policy)
     checkpoint = at.training / last / "checkpoint"
-    train, ablation, curve, model = (
-        quote(str(path)) for path in (at.training, at.ablation, at.curve, checkpoint)
+    train, ablation, curve, efforts, load, model = (
+        quote(str(path)) for path in (at.training, at.ablation, at.curve, at.efforts, at.load, checkpoint)
     )
     return [
         Step(
@@ -98,8 +101,23 @@ def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
         Step(
             "profile",
             f"thinkdial eval profile {curve} --checkpoint {model}",
-            checkpoint / "thinking_profile.json",
+            checkpoint / PROFILE,
             5,
+        ),
+        # With this tolerance no level fails the chain: what each reached is on the page.
+        Step(
+            "efforts",
+            f"python -m evals.bench.effort_levels --model {model} --run {curve} --held-out {problems} "
+            f"--tolerance 1 --out {efforts}",
+            at.efforts / "peak" / "samples.jsonl",
+            120,
+        ),
+        Step(
+            "load",
+            f"thinkdial eval load --model {model} --problems thinkmath --limit {problems} --families "
+            f"--seconds {LOAD_SECONDS} --out {load}",
+            at.load / "load.json",
+            330,
         ),
     ]
 
