@@ -29,12 +29,12 @@ def write_page(at: Folders, steps: Sequence[Step], took: Mapping[str, float]) ->
     by_name = {step.name: step for step in steps}
     summary = _read(at.curve / "summary.json")
     made = [
-        (curve_section(summary), "curve"),
-        (_training(at), "train"),
-        (_ablation(at), "ablation"),
-        (calibration_section(summary), "curve"),
-        (levels_section(at.efforts), "efforts"),
-        (_load(at), "load"),
+        (curve_section(summary), ["curve"]),
+        (_training(at), ["train"]),
+        (_ablation(at), ["ablation"]),
+        (calibration_section(summary), ["curve"]),
+        (levels_section(at.efforts), ["profile", "efforts"]),
+        (_load(at), ["load"]),
     ]
     text = document(
         kind="thinkdial, reproduced",
@@ -45,7 +45,11 @@ def write_page(at: Folders, steps: Sequence[Step], took: Mapping[str, float]) ->
         "machine's.",
         sections=[
             _steps(steps, took),
-            *(_with_command(section, by_name[name]) for section, name in made if section is not None),
+            *(
+                _with_commands(section, [by_name[name] for name in names])
+                for section, names in made
+                if section is not None
+            ),
         ],
         data=figure_data(summary),
         footer="Made by make reproduce. This page requests nothing from anywhere.",
@@ -114,10 +118,10 @@ def _load(at: Folders) -> Section:
     )
 
 
-def _with_command(section: Section, step: Step) -> Section:
-    """The section, and below it the command that makes its numbers."""
-    command = Table("Made by", "", ["step", "command"], [[step.name, step.line]])
-    return replace(section, shown=[*section.shown, command])
+def _with_commands(section: Section, steps: Sequence[Step]) -> Section:
+    """The section, and below it the commands that make its numbers."""
+    commands = Table("Made by", "", ["step", "command"], [[step.name, step.line] for step in steps])
+    return replace(section, shown=[*section.shown, commands])
 
 
 def _read(path: Path) -> dict[str, Any]:
