@@ -98,6 +98,7 @@ async def counted(
         for tracker in trackers:
             ended = tracker.finished_at is not None
             shedding.leave(
+                monotonic(),
                 id(tracker),
                 tracker.tokens if ended else None,
                 tracker.answer_tokens if ended else None,

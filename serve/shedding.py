@@ -16,17 +16,22 @@ rises slowly, towards what the law allows, until nothing needs to be lowered. On
 those that run are the work owed, which is a small part of the target.
 """
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from serve.allocation import Option, Rule, Share, allocate
 from serve.profile import ThinkingProfile
-from serve.work import Lengths, StepFit, StepTimes
+from serve.work import LONG, Lengths, StepFit, StepTimes
 
-SETPOINT = 0.08
-"""Share of the time there is that the work owed may take. A reply shares the server with others that are half
-done on average, and so takes about twice the work owed, a long one twice that; and requests come unevenly."""
+SETPOINT = 0.1
+"""Share of the time there is that the work owed may take, at first. A reply shares the server with others
+that are half done on average, and so takes about twice the work owed, a long one twice that, and requests
+come unevenly. How that turns out is seen in replies: the set point moves until one in twenty is late."""
+SETPOINTS = (0.02, 0.3)
+LATE = 0.9
+"""Share of the target at which a reply counts as late."""
 ENTRY = 0.2
 """Share of it at which shedding begins, if requests bring work for more than `BUSY` of the server's time."""
 BUSY = 0.9
@@ -46,10 +51,11 @@ STRETCHED = 1.1
 
 @dataclass(slots=True)
 class _Reply:
-    """thinking, answer: tokens of a reply that has ended. since: the server's progress when it began."""
+    """began: on the clock. since: the server's progress then. thinking, answer: tokens, once it has ended."""
 
     family: str | None
     budget: int | None
+    began: float
     since: float
     thinking: int | None = None
     answer: int | None = None
@@ -62,7 +68,7 @@ class Shedding:
     target: seconds in which 95 of 100 replies should be complete. floors: the least ceiling of each family.
     slots: replies that run at once. ranks: engines that share the load.
     on_change: called with the work that a reply may take, as a share of what it would take with nothing
-        lowered, and with the least ceiling of requests without a family.
+        lowered, and with the least ceiling of requests without a family. looked: when that was last judged.
     """
 
     def __init__(
@@ -92,7 +98,13 @@ class Shedding:
         self._rules: dict[str | None, Rule] = {name: Rule(None) for name in self._curves}
         self._due: dict[str | None, float] = dict.fromkeys(self._curves, 0.0)
         self._allowed: float | None = None
-        self._looked = float("-inf")
+        self._setpoint = SETPOINT
+        self.looked = float("-inf")
+
+    @property
+    def running(self) -> int:
+        """Replies that have begun and not ended."""
+        return len(self._running)
 
     # -- what the server tells -------------------------------------------------------------------------------
 
@@ -112,12 +124,21 @@ class Shedding:
         """A reply begins: what was asked for it, and the budget it got."""
         self._began = now if self._began is None else self._began
         self._arrivals.append((now, family, requested))
-        reply = self._running[key] = _Reply(family, granted, self._progress)
+        reply = self._running[key] = _Reply(family, granted, now, self._progress)
         self._begun.append(reply)
 
-    def leave(self, key: Hashable, thinking: int | None = None, answer: int | None = None) -> None:
+    def leave(
+        self, now: float, key: Hashable, thinking: int | None = None, answer: int | None = None
+    ) -> None:
         """A reply has ended; with how many tokens, unless it was broken off."""
         reply = self._running.pop(key)
+        if self._allowed is not None and thinking is not None:
+            # Stochastic approximation of a quantile (Robbins and Monro 1951): at rest if 5 % are late. When
+            # all are, a target time takes it down by a factor of e.
+            late = now - reply.began > LATE * self.target
+            weight = 1 / max(1, len(self._arrivals) / RATE_WINDOW)
+            moved = self._setpoint * math.exp(weight * (LONG - late))
+            self._setpoint = min(max(moved, SETPOINTS[0]), SETPOINTS[1])
         reply.thinking, reply.answer, reply.ended = thinking, answer, True
         # In the order in which they began: those that end first are the short ones.
         while self._begun and self._begun[0].ended:
@@ -160,10 +181,10 @@ class Shedding:
 
     def _look(self, now: float) -> None:
         """Judge the state anew, unless that has just been done."""
-        elapsed = now - self._looked
+        elapsed = now - self.looked
         if elapsed < self.target / LOOKS:
             return
-        self._looked = now
+        self.looked = now
         while self._arrivals and self._arrivals[0][0] < now - RATE_WINDOW * self.target:
             self._arrivals.popleft()
         times = self._fit.times()
@@ -178,27 +199,43 @@ class Shedding:
         owed = self._owed(times)
         if self._allowed is None and owed <= ENTRY * free:
             return
+        if not self._arrivals:  # nobody has come for long
+            self._release()
+            return
         families = self._families(times)
         full = sum(family.share * family.options[-1].work for family in families.values())
         rate = self._rate(now)
         if self._allowed is None and rate * full < BUSY and owed <= ENTRY_AT_ALL * free:
             return
-        may_come = max(0.0, 1 + (SETPOINT * free - owed) / self.target)
-        law = may_come / rate if rate else float("inf")
+        may_come = max(0.0, 1 + (self._setpoint * free - owed) / self.target)
+        law = may_come / rate
         if self._allowed is None or law <= self._allowed:
             self._allowed = law
         else:
             self._allowed += (law - self._allowed) * min(1.0, elapsed / (RELEASE * self.target))
-        self._rules = allocate(families, self._allowed)
-        self.on_change(min(1.0, self._allowed / full), self._rules[None].least)
         if self._allowed >= full:
+            self._release()
+            return
+        self._rules = allocate(families, self._allowed)
+        self.on_change(self._allowed / full, self._rules[None].least)
+
+    def _release(self) -> None:
+        """Lower nothing."""
+        if self._allowed is not None:
             self._allowed = None
+            self._rules = {name: Rule(None) for name in self._curves}
+            self.on_change(1.0, None)
 
     def _rate(self, now: float) -> float:
-        """Arrivals per second, on each engine."""
+        """Arrivals per second, on each engine: of some targets, or of the last one if they clearly rise."""
         assert self._began is not None
-        seconds = min(RATE_WINDOW * self.target, max(now - self._began, self.target / LOOKS))
-        return len(self._arrivals) / seconds / self._ranks
+        seconds = max(now - self._began, self.target / LOOKS)
+        recent = sum(1 for time, _, _ in self._arrivals if time > now - self.target)
+        rates = (
+            len(self._arrivals) / min(RATE_WINDOW * self.target, seconds),
+            (recent - 2 * math.sqrt(recent)) / min(self.target, seconds),
+        )
+        return max(rates) / self._ranks
 
     def _owed(self, times: StepTimes) -> float:
         """Seconds of shared work that the replies which have begun still need, on each engine."""

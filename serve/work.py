@@ -9,7 +9,8 @@ The other two are, and they are what a reply costs the others. The three are fit
 (least squares, none negative, old steps forgotten); time in which nothing ran is left out.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -98,19 +99,19 @@ class Lengths:
     def thinking(self, budget: int | None) -> float:
         """Mean thinking tokens."""
         if budget not in self._thinking:
-            self._thinking[budget] = self.stretch * self.curve.tokens_at(self._measured(budget))
+            self._thinking[budget] = self.stretch * self._read(budget, self.curve.tokens_at)
         return self._thinking[budget]
 
     def accuracy(self, budget: int | None) -> float:
         """Expected accuracy."""
         if budget not in self._accuracy:
-            self._accuracy[budget] = self.curve.accuracy_at(self._measured(budget))
+            self._accuracy[budget] = self._read(budget, self.curve.accuracy_at)
         return self._accuracy[budget]
 
     def longer(self, tokens: int) -> float:
         """Share of replies that think longer than `tokens` without a budget: the slope of the mean length."""
-        step = max(1, round(self.stretch))
-        slope = (self.thinking(tokens + step) - self.thinking(tokens)) / step
+        place = math.floor(tokens / self.stretch)
+        slope = self.curve.tokens_at(place + 1) - self.curve.tokens_at(place)
         return min(1.0, max(0.0, slope))
 
     def cut(self, budget: int | None) -> float:
@@ -143,8 +144,13 @@ class Lengths:
         places = {*measured[:-1], *(place for pair in pairwise(measured) for place in _between(*pair))}
         return [*sorted(round(self.stretch * place) for place in places), None]
 
-    def _measured(self, budget: int | None) -> int | None:
-        return None if budget is None else round(budget / self.stretch)
+    def _read(self, budget: int | None, value: Callable[[int | None], float]) -> float:
+        """A value of the curve where the profile has a budget; linear between whole tokens."""
+        if budget is None:
+            return value(None)
+        place = budget / self.stretch
+        below = math.floor(place)
+        return value(below) + (place - below) * (value(below + 1) - value(below))
 
 
 def _between(low: int, high: int) -> Iterator[int]:

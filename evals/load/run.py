@@ -99,8 +99,8 @@ class LoadSettings:
 def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str | None = None) -> None:
     """Measure what the directory of `settings` lacks yet.
 
-    model: the served name. Raises ValueError for settings that do not fit the directory, RuntimeError when a
-    server does not start or answers the first requests with errors.
+    model: what is served, as the report calls it. Raises ValueError for settings that do not fit the
+    directory, RuntimeError when a server does not start or answers the first requests with errors.
     """
     problems = load(settings.problems, limit=settings.limit)
     store = LoadStore(settings.out, settings.stored(model, problems))
@@ -111,7 +111,8 @@ def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str
         target = None if arm == "plain" else _target(settings, store)["seconds"]
         with serve(arm, target) as base_url:
             families = _families(base_url, api_key) if settings.families else ()
-            bodies = [_body(settings, model, problem, families) for problem in problems]
+            name = served_model(base_url, api_key)
+            bodies = [_body(settings, name, problem, families) for problem in problems]
             requests = [chat_request(base_url, body, api_key) for body in bodies]
             warm = [requests[i % len(requests)] for i in range(WARM_REQUESTS)]
             saturate(base_url, warm, 1, 1.0)

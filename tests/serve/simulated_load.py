@@ -110,7 +110,7 @@ def simulate(
             if reply.to_do == 0:
                 reply.ended = now
                 if shedding is not None:
-                    shedding.leave(id(reply), _thinking(reply), ANSWER)
+                    shedding.leave(now, id(reply), _thinking(reply), ANSWER)
         running = [reply for reply in running if reply.to_do]
         if shedding is not None:
             shedding.step(
@@ -133,9 +133,13 @@ def p95(replies: Sequence[Reply]) -> float:
     return ordered[int(0.95 * (len(ordered) - 1))]
 
 
-def saturated(lengths: Sequence[int], machine: Machine | None = None) -> float:
-    """Requests a second that the machine can answer with all slots taken."""
+def saturated(lengths: Sequence[int], machine: Machine | None = None, concurrency: int = 64) -> float:
+    """Replies a second of the machine when so many requests run at any time."""
     machine = machine or Machine()
-    tokens = sum(lengths) / len(lengths) + ANSWER
-    per_token = machine.per_token + machine.overhead / SLOTS
-    return 1 / (tokens * per_token + machine.per_start)
+    return 1 / work(sum(lengths) / len(lengths), machine, concurrency)
+
+
+def work(thinking: float, machine: Machine, concurrency: int = 64) -> float:
+    """Seconds that a reply takes of a machine on which so many others run."""
+    per_token = machine.per_token + machine.overhead / concurrency
+    return (thinking + ANSWER) * per_token + machine.per_start
