@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the profile and the runs")
     options = parser.parse_args(argv)
     drawn = sampling(options.sampling)
+    options.out.mkdir(parents=True, exist_ok=True)
     run = options.run
     if run is None:
         run = options.out / "profiled"
