@@ -2,7 +2,7 @@
 
 `thinking_profile.json`, format 1:
 
-- `model`: the served name. `checkpoint_sha256`: hash of the checkpoint's files, see `checkpoint_hash`, null
+- `model`: the served name. `checkpoint_sha256`: hash of the checkpoint's files, see `serve.checkpoint`, null
   when no checkpoint was given; `checkpoint_files`: those files' own hashes.
 - `problems`: {sets, n, samples, sha256}, the last over their content hashes; `axis`, `grader`, `sampling`,
   `mode` and `versions` are the run's.
@@ -14,10 +14,9 @@
 - `early_stop`: {text, ids}, what was inserted where thinking was cut, null where the server did not tell.
 """
 
-import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,25 +29,11 @@ from evals.summary.curve import measured
 from evals.summary.outcomes import Outcome, outcomes
 from evals.summary.points import accuracy, mean
 from evals.summary.replies import Run, read_run
+from serve.checkpoint import checkpoint_files, checkpoint_hash
+from serve.profile import PROFILE
 
-PROFILE = "thinking_profile.json"
 FORMAT = 1
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-_CHECKPOINT_FILES = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.bin",
-    "*.bin.index.json",
-    "*.gguf",
-    "config.json",
-    "generation_config.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template*",
-)
 
 
 def profile(directory: Path, checkpoint: Path | None = None, grader: str = "thinkdial") -> dict[str, Any]:
@@ -99,32 +84,6 @@ def write_profile(
     temporary.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", "utf-8")
     os.replace(temporary, path)
     return path, made
-
-
-def checkpoint_files(checkpoint: Path) -> dict[str, str]:
-    """SHA-256 of each file of a checkpoint that its replies depend on: weights, tokenizer, configuration.
-
-    Raises ValueError where the folder has no config.json or no weights.
-    """
-    names = sorted({path.name for pattern in _CHECKPOINT_FILES for path in checkpoint.glob(pattern)})
-    weights = [name for name in names if name.endswith((".safetensors", ".bin", ".gguf"))]
-    if "config.json" not in names or not weights:
-        raise ValueError(
-            f"checkpoint: {checkpoint} holds no config.json and weights; give the folder of the model that "
-            "was served"
-        )
-    return {name: _file_hash(checkpoint / name) for name in names}
-
-
-def checkpoint_hash(files: Mapping[str, str]) -> str:
-    """SHA-256 over the lines `NAME HASH` of `files`, sorted by name."""
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(files.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _point(budget: Budget, replies: Sequence[Outcome]) -> dict[str, Any]:

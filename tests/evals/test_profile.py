@@ -10,8 +10,10 @@ import pytest
 from made_runs import fork, no_think, simulated, trace, write
 
 from evals.cli import main
-from evals.profile import PROFILE, checkpoint_files, checkpoint_hash, profile, write_profile
+from evals.profile import profile, write_profile
 from evals.recommendation import first_reaching
+from serve.checkpoint import checkpoint_files, checkpoint_hash
+from serve.profile import PROFILE
 
 
 def made(directory: Path, right: dict[int, int], off: int | None = 10, problems: int = 50) -> Path:

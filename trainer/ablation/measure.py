@@ -13,10 +13,10 @@ from typing import Any
 
 from evals.budgets import Budget, sort_budgets
 from evals.problems import load
-from evals.profile import checkpoint_files, checkpoint_hash
 from evals.sweep.presets import GREEDY
 from evals.sweep.run import run_sweep
 from evals.sweep.settings import SweepSettings
+from serve.checkpoint import checkpoint_files, checkpoint_hash
 from serve.launch import start_server
 from trainer.ablation.modes import ask_modes
 from trainer.recipe.recipe import Ablation

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.compare.verdicts import listed
-from evals.profile import checkpoint_files, checkpoint_hash
+from serve.checkpoint import checkpoint_files, checkpoint_hash
 from trainer.checkpoints import local_folder
 from trainer.compare.account import allowance
 from trainer.recipe import Recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from evals.profile import checkpoint_files, checkpoint_hash
+from serve.checkpoint import checkpoint_files, checkpoint_hash
 from trainer.curation.candidates import Candidate, Filter, as_row
 from trainer.curation.config import Curation
 from trainer.curation.sampling import Sampler

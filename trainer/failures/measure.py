@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.problems import Problem, load
-from evals.profile import checkpoint_files, checkpoint_hash
+from serve.checkpoint import checkpoint_files, checkpoint_hash
 from serve.formats import load_format
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.examples import Example
