@@ -1,56 +1,61 @@
-// The measured curve of a thinking profile: what a budget buys, between the budgets that were measured.
+// The measured curve of a thinking profile: what a budget buys, as the server reads it too (serve/profile.py).
 
 import { known } from "./dom.js";
 
-const numeric = (budget) => (budget === "max" || !known(budget) ? Infinity : budget);
+const BEYOND = 2; // past the largest measured number, no limit is taken to lie at so many times that number
 
 export class Curve {
-  // points: of a profile's curve, in any order.
+  // points: of a profile's curve; budgets ascend, "max" is no limit and last.
   constructor(points) {
-    this.points = points
-      .map((point) => ({
-        budget: numeric(point.budget),
-        accuracy: point.accuracy,
-        low: point.low,
-        high: point.high,
-        tokens: point.mean_thinking_tokens,
-      }))
-      .toSorted((a, b) => a.budget - b.budget);
+    const numbers = points.map(({ budget }) => budget).filter(Number.isFinite);
+    const longest = Math.ceil(points.at(-1).mean_thinking_tokens);
+    const unlimited = BEYOND * Math.max(...numbers, longest, 1);
+    this.points = points.map((point) => ({
+      budget: point.budget === "max" ? null : point.budget,
+      place: point.budget === "max" ? unlimited : point.budget,
+      measured: point.accuracy,
+      accuracy: point.fitted,
+      low: point.low,
+      high: point.high,
+      tokens: point.mean_thinking_tokens,
+    }));
   }
 
-  // {accuracy, low, high, tokens} expected at a budget (null: no limit); null left of the first point.
+  // {accuracy, low, high, tokens} to expect at a budget (null: no limit), linear between measured budgets.
   at(budget) {
-    const wanted = numeric(budget);
-    const after = this.points.findIndex((point) => point.budget >= wanted);
-    if (after < 0) return this.points.at(-1);
-    const b = this.points[after];
-    if (b.budget === wanted) return b;
-    if (after === 0) return null;
-    const a = this.points[after - 1];
-    return mix(a, b, (wanted - a.budget) / (b.budget - a.budget));
+    const last = this.points.at(-1);
+    if (!known(budget) || budget >= last.place) return last;
+    const after = this.points.findIndex((point) => point.place >= budget);
+    if (after === 0) return this.points[0];
+    const [a, b] = [this.points[after - 1], this.points[after]];
+    const share = (budget - a.place) / (b.place - a.place);
+    const between = (name) => a[name] + (b[name] - a[name]) * share;
+    return {
+      accuracy: between("accuracy"),
+      low: between("low"),
+      high: between("high"),
+      tokens: Math.min(budget, between("tokens")),
+    };
   }
 
-  get numbers() {
-    return this.points.map((point) => point.budget).filter((budget) => budget > 0 && budget < Infinity);
+  // Smallest and largest number of tokens that a dial under this curve should show.
+  get span() {
+    const positive = this.points.map(({ budget }) => budget).filter((budget) => budget > 0);
+    const first = positive.length ? Math.min(...positive) : 8;
+    return [Math.max(1, Math.floor(first / 2)), Math.max(this.points.at(-1).place, 4 * first)];
   }
 }
 
-function mix(a, b, share) {
-  const between = (name) => a[name] + (b[name] - a[name]) * share;
-  return {
-    accuracy: between("accuracy"),
-    low: between("low"),
-    high: between("high"),
-    tokens: between("tokens"),
-  };
-}
-
-// The curves of a profile by the name of their family, "" for all problems; empty unless along tokens.
+// The curves of a profile and their levels, by the name of their family, "" for all problems.
 export function curvesOf(profile) {
-  const curves = new Map();
-  if (!profile || (profile.axis ?? "tokens") !== "tokens") return curves;
-  curves.set("", new Curve(profile.curve));
-  for (const [name, family] of Object.entries(profile.families ?? {}))
-    curves.set(name, new Curve(family.curve ?? family));
-  return curves;
+  const all = [["", profile], ...Object.entries(profile.families ?? {})];
+  return new Map(
+    all.map(([name, part]) => {
+      const levels = Object.entries(part.recommended).map(([level, { budget }]) => [
+        level,
+        budget === "max" ? null : budget,
+      ]);
+      return [name, { curve: new Curve(part.curve), levels }];
+    }),
+  );
 }

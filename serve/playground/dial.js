@@ -58,10 +58,9 @@ export class Dial {
   #description() {
     if (!this.curve) return "Scale of thinking budgets; no curve was measured for this model";
     const [first, last] = [this.curve.points[0], this.curve.points.at(-1)];
-    const end = last.budget === Infinity ? null : last.budget;
     return (
       `Measured accuracy by thinking budget: ${percent(first.accuracy)} at ${budgetWords(first.budget)}, ` +
-      `${percent(last.accuracy)} at ${budgetWords(end)}`
+      `${percent(last.accuracy)} at ${budgetWords(last.budget)}`
     );
   }
 

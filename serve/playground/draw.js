@@ -52,43 +52,37 @@ export function drawAxes(frame, scale, curve) {
 
 // Sampled, so that the line is what the reading beside it says, on any scale.
 export function drawCurve(frame, scale, curve) {
-  const ends = [scale.place(scale.low), scale.place(scale.high)];
   const at = (place, budget) => ({ x: frame.x(place), it: curve.at(budget) });
-  const along = [];
-  for (let i = 0; i <= SAMPLES; i += 1) {
-    const share = i / SAMPLES;
-    along.push(
-      at(ends[0] + (ends[1] - ends[0]) * share, scale.low * (scale.high / scale.low) ** share),
-    );
-  }
-  for (const budget of curve.numbers)
-    if (budget >= scale.low && budget <= scale.high) along.push(at(scale.place(budget), budget));
-  const inner = along.filter(({ it }) => it).toSorted((a, b) => a.x - b.x);
-  const off = curve.at(0) ? [at(0, 0)] : [];
-  const unlimited = [at(1, null)];
-  const group = svg("g", { class: "curve" });
-  const all = [...off, ...inner, ...unlimited];
+  const inner = Array.from({ length: SAMPLES + 1 }, (_, i) => {
+    const budget = scale.low * (scale.high / scale.low) ** (i / SAMPLES);
+    return at(scale.place(budget), budget);
+  });
+  for (const { budget } of curve.points)
+    if (budget >= scale.low && budget <= scale.high) inner.push(at(scale.place(budget), budget));
+  inner.sort((a, b) => a.x - b.x);
+  const [off, unlimited] = [at(0, 0), at(1, null)];
+  const all = [off, ...inner, unlimited];
   const band = [
     ...all.map(({ x, it }) => [x, frame.y(it.high)]),
     ...all.toReversed().map(({ x, it }) => [x, frame.y(it.low)]),
   ];
-  const path = (points) => `M${line(points.map(({ x, it }) => [x, frame.y(it.accuracy)]))}`;
-  group.append(
+  const path = (...points) => `M${line(points.map(({ x, it }) => [x, frame.y(it.accuracy)]))}`;
+  return svg(
+    "g",
+    { class: "curve" },
     svg("path", { class: "band", d: `M${line(band)}Z` }),
-    svg("path", { class: "line", d: path(inner) }),
-  );
-  if (off.length) group.append(svg("path", { class: "line jump", d: path([...off, inner[0]]) }));
-  group.append(svg("path", { class: "line jump", d: path([inner.at(-1), ...unlimited]) }));
-  for (const point of curve.points)
-    group.append(
+    svg("path", { class: "line", d: path(...inner) }),
+    svg("path", { class: "line jump", d: path(off, inner[0]) }),
+    svg("path", { class: "line jump", d: path(inner.at(-1), unlimited) }),
+    curve.points.map(({ budget, measured }) =>
       svg("circle", {
         class: "measured",
-        cx: frame.x(scale.place(point.budget)),
-        cy: frame.y(point.accuracy),
+        cx: frame.x(scale.place(budget)),
+        cy: frame.y(measured),
         r: 2.8,
       }),
-    );
-  return group;
+    ),
+  );
 }
 
 // pointer: {letter, budget}; active: the one whose reading stands in the picture.
