@@ -15,7 +15,7 @@ import httpx
 from clients.answer_now import AnswerNow
 from clients.client import Client
 from clients.display import CutMarker, Part, Screen, status_line
-from clients.types import APIError, ChatOptions, Event, Finished, Reply, Started, ThinkingDelta
+from clients.types import APIError, ChatOptions, EntropyDelta, Event, Finished, Reply, Started, ThinkingDelta
 
 HELP = """\
 /budget N     at most N thinking tokens a reply; 0 turns thinking off
@@ -87,7 +87,7 @@ class Session:
         for event in self.client.stream([*self.history, question], **(self.sampling | self.dial.options())):
             if watch is not None:
                 watch(event)
-            if isinstance(event, Started):
+            if isinstance(event, Started | EntropyDelta):
                 continue
             if isinstance(event, ThinkingDelta):
                 self.screen.write(Part.THINKING, marker.feed(event.text))

@@ -15,7 +15,8 @@ from typing import Any, Self, Unpack
 
 import httpx
 
-from clients import wire
+from clients import errors, wire
+from clients.events import EventStream
 from clients.types import ChatOptions, Event, Messages, Reply, SamplingOptions, Started, ThinkingFormat
 
 _CHAT = "/v1/chat/completions"
@@ -55,7 +56,7 @@ def _check_retries(retries: int) -> int:
 
 
 def _retry_after(response: httpx.Response) -> float | None:
-    return wire.parse_retry_after(response.headers.get("retry-after"))
+    return errors.parse_retry_after(response.headers.get("retry-after"))
 
 
 def _broke_off(response: httpx.Response) -> httpx.RemoteProtocolError:
@@ -113,18 +114,18 @@ class Client:
             attempt += 1
         try:
             if not response.is_success:
-                raise wire.parse_error(response.status_code, response.read(), _retry_after(response))
+                raise errors.parse_error(response.status_code, response.read(), _retry_after(response))
             yield response
         finally:
             response.close()
 
     def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         with self._open(method, path, body) as response:
-            return wire.parse_json(response.status_code, response.read())
+            return errors.parse_json(response.status_code, response.read())
 
     def _reply(self, path: str, body: dict[str, Any], options: SamplingOptions) -> Reply:
         with self._open("POST", path, body, wire.headers(options)) as response:
-            payload = wire.parse_json(response.status_code, response.read())
+            payload = errors.parse_json(response.status_code, response.read())
             return wire.parse_reply(payload, response.headers.get(wire.THINKING_ID))
 
     def _model(self, options: SamplingOptions) -> str:
@@ -149,7 +150,7 @@ class Client:
         with self._open("POST", _CHAT, body, wire.headers(options)) as response:
             thinking_id = response.headers.get(wire.THINKING_ID)
             yield Started(thinking_id)
-            events = wire.EventStream(thinking_id)
+            events = EventStream(thinking_id)
             for chunk in response.iter_bytes():
                 yield from events.feed(chunk)
             finished = events.finish()
@@ -229,18 +230,18 @@ class AsyncClient:
             attempt += 1
         try:
             if not response.is_success:
-                raise wire.parse_error(response.status_code, await response.aread(), _retry_after(response))
+                raise errors.parse_error(response.status_code, await response.aread(), _retry_after(response))
             yield response
         finally:
             await response.aclose()
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         async with self._open(method, path, body) as response:
-            return wire.parse_json(response.status_code, await response.aread())
+            return errors.parse_json(response.status_code, await response.aread())
 
     async def _reply(self, path: str, body: dict[str, Any], options: SamplingOptions) -> Reply:
         async with self._open("POST", path, body, wire.headers(options)) as response:
-            payload = wire.parse_json(response.status_code, await response.aread())
+            payload = errors.parse_json(response.status_code, await response.aread())
             return wire.parse_reply(payload, response.headers.get(wire.THINKING_ID))
 
     async def _model(self, options: SamplingOptions) -> str:
@@ -260,7 +261,7 @@ class AsyncClient:
         async with self._open("POST", _CHAT, body, wire.headers(options)) as response:
             thinking_id = response.headers.get(wire.THINKING_ID)
             yield Started(thinking_id)
-            events = wire.EventStream(thinking_id)
+            events = EventStream(thinking_id)
             async for chunk in response.aiter_bytes():
                 for event in events.feed(chunk):
                     yield event

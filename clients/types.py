@@ -11,6 +11,25 @@ from typing import Any, TypedDict
 
 
 @dataclass(frozen=True, slots=True)
+class Entropy:
+    """How uncertain the model was at each token of a choice's thinking, in order.
+
+    texts: of the tokens; None where thinking is hidden. values: entropy in nats of the distribution over the
+        vocabulary that a token was drawn from. margin: probability of the most likely token less that of the
+        second. Both are None for a token that was inserted, not generated.
+    exact: nothing of the distribution was left out. Else values are lower bounds, and upper and residual tell
+        the upper bounds and the probability of the tokens that the server did not look at.
+    """
+
+    texts: list[str] | None
+    values: list[float | None]
+    margin: list[float | None]
+    exact: bool
+    upper: list[float | None] | None = None
+    residual: list[float | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ThinkingReport:
     """How the thinking of one choice went, as the server reports it.
 
@@ -24,7 +43,8 @@ class ThinkingReport:
     The rest is None unless it was in force: requested_budget and lowered_by ("answer_reserve", "context" or
     "ceiling"), when the budget is less than asked; effort, and calibrated: whether its budget was measured on
     this model; deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
-    waits: how often an early end of thinking was refused. extra: members that this client does not know.
+    waits: how often an early end of thinking was refused; entropy of the thinking's
+    tokens. extra: members that this client does not know.
     """
 
     stop_cause: str
@@ -42,6 +62,7 @@ class ThinkingReport:
     probes: int | None = None
     probe_tokens: int | None = None
     waits: int | None = None
+    entropy: Entropy | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -133,6 +154,21 @@ class ThinkingDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class EntropyDelta:
+    """What the next tokens of a choice's thinking were like; comes before their text.
+
+    tokens: their texts. entropy: in nats, a lower bound where upper, the upper bound, is not None.
+    margin: as in `Entropy`. None for inserted tokens.
+    """
+
+    tokens: list[str]
+    entropy: list[float | None]
+    margin: list[float | None]
+    upper: list[float | None] | None
+    choice: int
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerDelta:
     """A piece of answer text of one choice, in order."""
 
@@ -147,7 +183,7 @@ class Finished:
     reply: Reply
 
 
-Event = Started | ThinkingDelta | AnswerDelta | Finished
+Event = Started | EntropyDelta | ThinkingDelta | AnswerDelta | Finished
 
 
 @dataclass(frozen=True, slots=True)

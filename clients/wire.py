@@ -1,21 +1,21 @@
-"""The wire format without I/O: request bodies, response parsing, server-sent events, stream assembly."""
+"""The wire format without I/O: request bodies, response parsing, stream assembly."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
+from clients.errors import parse_error
 from clients.types import (
     AnswerDelta,
     APIError,
     ChatOptions,
     Choice,
-    Finished,
+    Entropy,
+    EntropyDelta,
     Messages,
     Reply,
     SamplingOptions,
@@ -26,12 +26,13 @@ from clients.types import (
     Usage,
 )
 
-DONE = "[DONE]"
 THINKING_ID = "x-thinking-id"
 """Header of a request or a response: the id by which its thinking can be stopped."""
 
 UNKNOWN_LOGPROB = -9999.0
 """What vLLM writes where a token has no log probability: JSON has no minus infinity."""
+
+Delta = EntropyDelta | ThinkingDelta | AnswerDelta
 
 _PASSED_ON = ("model", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 
@@ -99,45 +100,6 @@ def stop_path(thinking_id: str) -> str:
     return f"/v1/thinking/{quote(thinking_id, safe='')}/stop"
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3); None if neither."""
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(value).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-def parse_error(status: int, content: bytes, retry_after: float | None = None) -> APIError:
-    """The error of a response; a body that is not an OpenAI error is quoted (500 characters)."""
-    text = content.decode("utf-8", errors="replace")
-    try:
-        payload = json.loads(text)
-    except ValueError:
-        payload = None
-    if isinstance(payload, dict):
-        error = payload.get("error", payload)
-        if isinstance(error, dict) and isinstance(error.get("message"), str):
-            return APIError(status, error["message"], error.get("param"), retry_after)
-        if isinstance(error, str):
-            return APIError(status, error, None, retry_after)
-    return APIError(status, text.strip()[:500] or "empty response body", None, retry_after)
-
-
-def parse_json(status: int, content: bytes) -> Any:
-    """The JSON of a response; APIError if it is none, as when base_url is not an OpenAI-compatible server."""
-    try:
-        return json.loads(content)
-    except ValueError:
-        raise APIError(status, f"the response is not JSON: {content[:200]!r}") from None
-
-
 def parse_models(payload: Mapping[str, Any]) -> list[str]:
     """Model names of GET /v1/models, in the server's order."""
     return [entry["id"] for entry in payload["data"]]
@@ -168,6 +130,9 @@ def parse_report(payload: Mapping[str, Any]) -> ThinkingReport:
     members = {name: value for name, value in payload.items() if name in known}
     # A response of one chunk has the id of the request beside the report.
     extra = {name: value for name, value in payload.items() if name not in known and name != "id"}
+    if members.get("entropy") is not None:
+        columns = {name: members["entropy"].get(name) for name in Entropy.__dataclass_fields__}
+        members["entropy"] = Entropy(**columns)
     return ThinkingReport(**members, extra=extra)
 
 
@@ -213,6 +178,25 @@ class _PartialChoice:
     report: ThinkingReport | None = None
     token_ids: list[int] | None = None
     logprobs: list[TokenLogprob] | None = None
+    measured: int = 0
+
+
+def _feed_thinking(told: Mapping[str, Any], choice: _PartialChoice, index: int) -> Iterator[EntropyDelta]:
+    """Read the `thinking` of a choice: the report that ends it, or the entropy of a chunk's tokens.
+
+    The last tokens of thinking that ends with the reply are told by the report alone.
+    """
+    if "stop_cause" in told:
+        choice.report = parse_report(told)
+        whole = choice.report.entropy
+        if whole is not None and whole.texts is not None and len(whole.texts) > choice.measured:
+            rest = slice(choice.measured, None)
+            upper = None if whole.upper is None else whole.upper[rest]
+            yield EntropyDelta(whole.texts[rest], whole.values[rest], whole.margin[rest], upper, index)
+    elif "entropy" in told:
+        new = told["entropy"]
+        choice.measured += len(new["tokens"])
+        yield EntropyDelta(new["tokens"], new["entropy"], new["margin"], new.get("upper"), index)
 
 
 class StreamAssembler:
@@ -229,7 +213,7 @@ class StreamAssembler:
         self._usage: Usage | None = None
         self._prompt_token_ids: list[int] | None = None
 
-    def feed(self, chunk: Mapping[str, Any], *, part: str = "delta") -> Iterator[ThinkingDelta | AnswerDelta]:
+    def feed(self, chunk: Mapping[str, Any], *, part: str = "delta") -> Iterator[Delta]:
         """Deltas of one chunk. part: the member of a chat choice that holds its text, "delta" or "message".
 
         Raises APIError if the chunk is an error sent in the middle of a stream.
@@ -245,12 +229,14 @@ class StreamAssembler:
         for data in chunk.get("choices") or ():
             yield from self._feed_choice(data, part)
 
-    def _feed_choice(self, data: Mapping[str, Any], part: str) -> Iterator[ThinkingDelta | AnswerDelta]:
+    def _feed_choice(self, data: Mapping[str, Any], part: str) -> Iterator[Delta]:
         index = data.get("index", 0)
         choice = self._choices.setdefault(index, _PartialChoice())
         message = data.get(part) or {}
         thinking = message.get("reasoning") or message.get("reasoning_content")
         answer = message.get("content") or data.get("text")
+        if isinstance(data.get("thinking"), Mapping):
+            yield from _feed_thinking(data["thinking"], choice, index)
         if thinking:
             choice.thinking.append(thinking)
             yield ThinkingDelta(thinking, index)
@@ -265,9 +251,6 @@ class StreamAssembler:
             self._prompt_token_ids = data["prompt_token_ids"]
         if data.get("finish_reason") is not None:
             choice.finish_reason = data["finish_reason"]
-        report = data.get("thinking")
-        if isinstance(report, Mapping) and "stop_cause" in report:
-            choice.report = parse_report(report)
 
     @property
     def complete(self) -> bool:
@@ -299,73 +282,3 @@ def _usage(data: Mapping[str, Any]) -> Usage:
 def _status(error: Any) -> int:
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, int) else 500
-
-
-class SSEParser:
-    """Incremental parser of server-sent events (WHATWG HTML, section 9.2): bytes in, data of events out.
-
-    Lines may end in LF, CR or CRLF and chunks may end anywhere, even inside a character. An event that is not
-    closed by an empty line is not delivered. Field names other than data are skipped.
-    """
-
-    def __init__(self) -> None:
-        self._line = bytearray()
-        self._data: list[str] = []
-        self._after_cr = False
-        self._first_line = True
-
-    def feed(self, chunk: bytes) -> list[str]:
-        """The data of every event that this chunk completes."""
-        events: list[str] = []
-        if self._after_cr and chunk.startswith(b"\n"):
-            chunk = chunk[1:]
-            self._after_cr = False
-        if not chunk:
-            return events
-        self._after_cr = chunk.endswith(b"\r")
-        *lines, rest = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            self._line += line
-            self._end_line(events)
-        self._line += rest
-        return events
-
-    def _end_line(self, events: list[str]) -> None:
-        line = self._line.decode("utf-8")
-        self._line.clear()
-        if self._first_line:
-            line = line.removeprefix("\ufeff")
-            self._first_line = False
-        if line:
-            name, _, value = line.partition(":")
-            if name == "data":
-                self._data.append(value.removeprefix(" "))
-        elif self._data:
-            events.append("\n".join(self._data))
-            self._data = []
-
-
-class EventStream:
-    """Bytes of a streamed chat response in, client events out: thinking and answer deltas, then Finished.
-
-    thinking_id: from the response's headers.
-    """
-
-    def __init__(self, thinking_id: str | None = None) -> None:
-        self._parser = SSEParser()
-        self._assembler = StreamAssembler(thinking_id)
-        self._done = False
-
-    def feed(self, chunk: bytes) -> Iterator[ThinkingDelta | AnswerDelta]:
-        """Deltas completed by these bytes. APIError if the server reports an error inside the stream."""
-        for data in self._parser.feed(chunk):
-            if data == DONE:
-                self._done = True
-            else:
-                yield from self._assembler.feed(parse_json(200, data.encode()))
-
-    def finish(self) -> Finished | None:
-        """The final event; None if the bytes ended before the response (no [DONE], an unfinished choice)."""
-        if not (self._done or self._assembler.complete):
-            return None
-        return Finished(self._assembler.reply())

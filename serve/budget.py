@@ -62,6 +62,7 @@ class ThinkingBudget:
     loop, confident: stop thinking that runs in circles, or whose answer is certain; None is off.
     answer_reserve: tokens of the reply that thinking must leave to the answer.
     stop_text: what is inserted when thinking is cut, closing tag included; None is the model's own.
+    entropy: tell the entropy of every thinking token.
     """
 
     budget: int | None = None
@@ -75,6 +76,7 @@ class ThinkingBudget:
     confident: ConfidentStop | None = None
     answer_reserve: int = 0
     stop_text: str | None = None
+    entropy: bool = False
 
     def dumps(self) -> str:
         """As JSON, for transport inside one process."""
@@ -93,9 +95,9 @@ class ThinkingBudget:
 def with_members(base: ThinkingBudget, members: Mapping[str, Any], field: str = "thinking") -> ThinkingBudget:
     """`base` with the members of a `thinking` object, which win over it; null members are as if absent.
 
-    members: budget, effort, deadline, soft, min_tokens, wait_text, loop, confident, answer_reserve and
-        stop_text. -1 (budget), 0 (soft, min_tokens, answer_reserve) and false (deadline, loop, confident)
-        turn one off. A budget beats an effort.
+    members: budget, effort, deadline, soft, min_tokens, wait_text, loop, confident, answer_reserve,
+        stop_text and entropy. -1 (budget), 0 (soft, min_tokens, answer_reserve) and false (deadline, loop,
+        confident, entropy) turn one off. A budget beats an effort.
     Raises RequestError, its param `field`.member, for an unknown member or a wrong value.
     """
     given: dict[str, Any] = {}
@@ -153,6 +155,12 @@ def _whole(field: str, value: object, least: int) -> int:
 def _text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise RequestError(field, f"{field} is {value!r}; it must be a string")
+    return value
+
+
+def boolean(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise RequestError(field, f"{field} is {value!r}; it must be true or false")
     return value
 
 
@@ -225,4 +233,5 @@ _MEMBERS: dict[str, Callable[[str, Any], Any]] = {
     "confident": _confident,
     "answer_reserve": _count,
     "stop_text": _text,
+    "entropy": boolean,
 }

@@ -215,6 +215,7 @@ class LimitedChoice:
         segment, tracker = self._segment, self.tracker
         verdict = tracker.feed(
             delta.token_ids,
+            delta.logprobs,
             stopped=delta.finish_reason == "stop" and not isinstance(delta.stop_reason, str),
             until_open=has_stops(self.params),
         )
@@ -300,6 +301,8 @@ class LimitedChoice:
             limit = self.max_tokens if tracker.left is None else tracker.left
             params.stream_interval = limit + (not in_block)
 
+        if tracker.entropy is not None and not tracker.spent:
+            params = self.engine.with_measures(params)
         thinks = in_block and (has_stops(params) or self._hold_open > 0)
         if number:
             params.min_tokens = max(0, params.min_tokens - len(reply))
@@ -421,6 +424,9 @@ class LimitedChoice:
         """Add inserted ids to the reply; their log-probability is 0, as they were not chosen."""
         self.reply += ids
         piece.token_ids = [*piece.token_ids, *ids]
+        if self.tracker.entropy is not None:
+            for i in ids:
+                self.tracker.entropy.add(self.form.decode((i,), skip_special_tokens=False), None)
         if self.params.detokenize:
             piece.text += self.form.decode(ids, skip_special_tokens=self.params.skip_special_tokens)
         if piece.logprobs is not None:

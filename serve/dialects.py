@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from serve.budget import EFFORT_SHARES, RequestError, ThinkingBudget, effort_level, token_limit, with_members
+from serve.budget import (
+    EFFORT_SHARES,
+    RequestError,
+    ThinkingBudget,
+    boolean,
+    effort_level,
+    token_limit,
+    with_members,
+)
 from serve.formats import CLOSE, ThinkingFormat
 
 Route = Literal["chat", "completions", "responses", "messages", "tokens"]
@@ -53,16 +61,16 @@ def _effort(said: _Said, name: str, value: object) -> None:
 
 
 def _switch(said: _Said, name: str, value: object) -> None:
-    said.switches.append(_boolean(name, value))
+    said.switches.append(boolean(name, value))
 
 
 def _hides(said: _Said, name: str, value: object) -> None:
-    if _boolean(name, value):
+    if boolean(name, value):
         said.hidden_by = name
 
 
 def _shows(said: _Said, name: str, value: object) -> None:
-    if not _boolean(name, value):
+    if not boolean(name, value):
         said.hidden_by = name
 
 
@@ -313,12 +321,6 @@ def _object(name: str, value: object) -> Mapping[str, Any]:
         example = {"thinking": {"budget": 256}, "chat_template_kwargs": {"enable_thinking": False}}.get(name)
         hint = f" such as {example}" if example else ""
         raise RequestError(name, f"{name} is {value!r}; it must be an object{hint}")
-    return value
-
-
-def _boolean(name: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise RequestError(name, f"{name} is {value!r}; it must be true or false")
     return value
 
 

@@ -23,9 +23,11 @@ from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, SamplingParams
 from vllm.utils.async_utils import merge_async_iterators
 
+from serve import measured
 from serve.budget import ConfidentStop, ThinkingBudget
 from serve.choice import LimitedChoice
 from serve.deltas import add_to, empty_output, request_output, stopped_by_token
+from serve.entropy import EntropyTrace
 from serve.formats import ThinkingFormat, find_format, no_thinking
 from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
@@ -67,6 +69,11 @@ class Job:
     stop_ids: tuple[int, ...]
     max_tokens: int
 
+    @property
+    def hides_logprobs(self) -> bool:
+        """Whether vLLM tells log-probabilities that the caller did not ask for."""
+        return self.asked.entropy and self.params.logprobs is None
+
 
 class ThinkingEngine(InterruptibleLLM):
     """`AsyncLLM` whose `generate` honours thinking budgets.
@@ -80,6 +87,7 @@ class ThinkingEngine(InterruptibleLLM):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        measured.install(self.input_processor)
         self.thinking_format = find_format(self.renderer.tokenizer, Path(self.model_config.model))
         self.default_thinking = ThinkingBudget()
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
@@ -100,6 +108,7 @@ class ThinkingEngine(InterruptibleLLM):
         """
         if isinstance(prompt, str) or (isinstance(prompt, dict) and "type" not in prompt):
             return self._rendered(prompt, sampling_params, request_id, options)
+        sampling_params._validate_logprobs(self.model_config)
         params, asked = self._take_asked(sampling_params)
         if self.thinking_format is None:
             if asked not in (ThinkingBudget(), ThinkingBudget(0)):
@@ -154,6 +163,8 @@ class ThinkingEngine(InterruptibleLLM):
     ) -> Job:
         """The request with the budget it gets; its trackers are registered."""
         form, live = self.form, LIVE.get()
+        if asked.entropy:
+            measured.check_measurable(params, self.model_config)
         stop_ids = form.stop_ids if asked.stop_text is None else form.encode_stop_text(asked.stop_text)
         state = prompt_state(prompt["prompt_token_ids"], form)
         room = self.model_config.max_model_len - len(prompt["prompt_token_ids"])
@@ -186,6 +197,10 @@ class ThinkingEngine(InterruptibleLLM):
             )
             for _ in range(params.n)
         ]
+        if asked.entropy:
+            exact = measured.looked_at(self.model_config) == self.model_config.get_vocab_size()
+            for tracker in trackers:
+                tracker.entropy = EntropyTrace(exact=exact)
         if live is not None:
             live.trackers.update({(request_id, index): tracker for index, tracker in enumerate(trackers)})
         max_tokens = room if params.max_tokens is None else min(params.max_tokens, room)
@@ -225,7 +240,8 @@ class ThinkingEngine(InterruptibleLLM):
         self, job: Job, shown: list[Shown], wanting: set[int]
     ) -> AsyncGenerator[RequestOutput, None]:
         try:
-            async with aclosing(self.segment(job.prompt, job.params, job.request_id, job.options)) as outputs:
+            params = self.with_measures(job.params) if job.asked.entropy else job.params
+            async with aclosing(self.segment(job.prompt, params, job.request_id, job.options)) as outputs:
                 async for output in outputs:
                     self._note(output, job, shown)
                     yield output
@@ -246,7 +262,10 @@ class ThinkingEngine(InterruptibleLLM):
         for choice in output.outputs:
             tracker, seen = job.trackers[choice.index], shown[choice.index]
             new = choice.token_ids if delta else choice.token_ids[len(seen.token_ids) :]
-            tracker.feed(new, stopped=stopped_by_token(choice))
+            logprobs = choice.logprobs and choice.logprobs[-len(new) :]
+            tracker.feed(new, logprobs, stopped=stopped_by_token(choice))
+            if job.hides_logprobs:
+                measured.hide_logprobs(choice)
             seen.token_ids += new
             if not delta:
                 seen.texts.clear()
@@ -283,7 +302,9 @@ class ThinkingEngine(InterruptibleLLM):
         for output in stopped.finished:
             assert output.finish_reason is not None
             tracker = job.trackers[output.index]
-            tracker.feed(output.token_ids, stopped=stopped_by_token(output))
+            tracker.feed(output.token_ids, output.logprobs, stopped=stopped_by_token(output))
+            if job.hides_logprobs:
+                measured.hide_logprobs(output)
             output.thinking = self._finish(tracker, output.finish_reason, None)
             totals[output.index] = output
             shown[output.index].finished = True
@@ -341,6 +362,8 @@ class ThinkingEngine(InterruptibleLLM):
                 if first is None and piece.source is not None:
                     told = piece.source.prompt_logprobs is not None
                     first = piece.source if told or job.params.prompt_logprobs is None else None
+                if job.hides_logprobs:
+                    piece.logprobs = None
                 shown = empty_output(choice.index) if delta else totals[choice.index]
                 add_to(shown, piece)
                 if piece.finish_reason is not None:
@@ -383,6 +406,10 @@ class ThinkingEngine(InterruptibleLLM):
     ) -> AsyncGenerator[RequestOutput, None]:
         """vLLM's reply to a request as it is. Raises Interrupted when `interrupt` is called for it."""
         return super().generate(prompt, params, request_id, **options)
+
+    def with_measures(self, params: SamplingParams) -> SamplingParams:
+        """A copy whose tokens come with `Measured` log-probabilities."""
+        return measured.with_measures(params, self.model_config)
 
     def note_wait(self, tracker: ThinkingTracker, cut_at: float, metrics: Any) -> None:
         """Note when the first token after a cut at `cut_at` was there; vLLM's clock is the monotonic one."""

@@ -117,19 +117,25 @@ class ThinkingMiddleware:
             scope = {**scope, "headers": with_length(scope["headers"], raw)}
         receive = replay(raw, receive)
         if path in ROUTES:
-            await self._generate(scope, receive, send, kind, asked.hidden, body.get("store", True))
+            await self._generate(scope, receive, send, kind, asked, body.get("store", True))
         else:
             await self.app(scope, receive, send)
 
     async def _generate(
-        self, scope: Message, receive: Receive, send: Send, kind: type[Reporter], hidden: bool, store: object
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        kind: type[Reporter],
+        asked: Normalised,
+        store: object,
     ) -> None:
         """Have vLLM's handler generate, while the request can be stopped; annotate what it sends."""
         live = LiveThinking()
         owner = key_name(scope)
         wanted = dict(scope["headers"]).get(live_requests.HEADER.encode())
         thinking_id = LIVE_REQUESTS.add(live, owner, None if wanted is None else wanted.decode("latin-1"))
-        reporter = kind(live, thinking_id, hidden)
+        reporter = kind(live, thinking_id, asked.hidden, asked.thinking.entropy)
         responses = scope["app"].state.openai_serving_responses
         if store and kind is ResponsesReporter and responses.enable_store:
             # From the first word on: a client may read a response that is still being made.

@@ -26,7 +26,7 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeResponse, TokenizeResponse
 
-from serve.schemas import REASONING_TOKENS, REPORT, REPORT_OR_ID, Schema, request_fields
+from serve.schemas import REASONING_TOKENS, REPORT, REPORT_OR_ID, REPORT_PARTS, Schema, request_fields
 
 COMPONENTS = "#/components/schemas/"
 OUR_MODELS = f"{COMPONENTS}reply."
@@ -241,6 +241,7 @@ def _error(path: str) -> Schema:
 
 def _add_reports(schemas: dict[str, Schema]) -> None:
     """What serve.http adds to vLLM's responses."""
+    schemas |= REPORT_PARTS
     schemas["ThinkingReport"] = REPORT
     schemas["Thinking"] = REPORT_OR_ID
     thinking: Schema = {"$ref": f"{COMPONENTS}Thinking"}

@@ -18,7 +18,7 @@ REASONING = re.compile(rb'"reasoning":("[^"\\]*(?:\\.[^"\\]*)*")')
 
 
 class Reporter(ABC):
-    """One response. hidden: its thinking must not be shown.
+    """One response. hidden: its thinking must not be shown. measured: the entropy of its thinking is told.
 
     response_id: the id that the API's handler gave to the response, once it has been seen.
     on_id: is called with it then.
@@ -26,10 +26,11 @@ class Reporter(ABC):
 
     on_id: Callable[[str], None] | None = None
 
-    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
+    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool, measured: bool = False) -> None:
         self.trackers = live.trackers
         self.thinking_id = thinking_id
         self.hidden = hidden
+        self.measured = measured
         self.response_id: str | None = None
 
     def found(self, response_id: str) -> None:
@@ -37,6 +38,25 @@ class Reporter(ABC):
             self.response_id = response_id
             if self.on_id is not None:
                 self.on_id(response_id)
+
+    def report(self, tracker: ThinkingTracker) -> Json:
+        """The report of a choice. Of hidden thinking it does not tell the text."""
+        report = tracker.report().as_dict()
+        if self.hidden and "entropy" in report:
+            report["entropy"]["texts"] = None
+        return report
+
+    def entropy(self, trackers: Iterable[ThinkingTracker | None]) -> Json | None:
+        """What an event tells of its thinking tokens; None if it has none, or thinking is hidden.
+
+        Events of several choices may be a step behind their engine requests: then it is early, never lost.
+        """
+        if not self.measured or self.hidden:
+            return None
+        for tracker in trackers:
+            if tracker is not None and tracker.entropy is not None and (new := tracker.entropy.take()):
+                return {"entropy": new}
+        return None
 
     @abstractmethod
     def whole(self, payload: Json) -> None:
@@ -55,7 +75,8 @@ class ChoicesReporter(Reporter):
     """Responses with `choices`: chat and text completions, batches of chats, vLLM's tokens in, tokens out."""
 
     def quick(self, event: bytes) -> bytes | None:
-        if self.response_id is None or b'"finish_reason":null' not in event or b'"usage":' in event:
+        parsed = self.response_id is None or self.measured
+        if parsed or b'"finish_reason":null' not in event or b'"usage":' in event:
             return None
         if b'"reasoning":' not in event:
             return event
@@ -105,7 +126,9 @@ class ChoicesReporter(Reporter):
                 emptied = not any(message.values()) and choice.get("finish_reason") is None
             message["reasoning_content"] = message["reasoning"]
         if choice.get("finish_reason") is not None and tracker is not None:
-            choice["thinking"] = tracker.report().as_dict()
+            choice["thinking"] = self.report(tracker)
+        elif told := self.entropy([tracker]):
+            choice["thinking"] = told
         return emptied
 
     def _usage(self, payload: Json, trackers: Iterable[ThinkingTracker]) -> None:
@@ -153,13 +176,13 @@ class TokensReporter(ChoicesReporter):
 class ResponsesReporter(Reporter):
     """OpenAI's responses. Built-in tools make several engine requests; the report is the last one's."""
 
-    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool) -> None:
-        super().__init__(live, thinking_id, hidden)
+    def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool, measured: bool = False) -> None:
+        super().__init__(live, thinking_id, hidden, measured)
         self._hidden_items: set[int] = set()
 
     def quick(self, event: bytes) -> bytes | None:
         named = (b"event: response.created\n", b"event: response.completed\n")
-        return None if self.hidden or event.startswith(named) else event
+        return None if self.hidden or self.measured or event.startswith(named) else event
 
     def whole(self, payload: Json) -> None:
         if payload.get("object") != "response":
@@ -172,6 +195,8 @@ class ResponsesReporter(Reporter):
     def event(self, payload: Json) -> bool:
         if payload["type"] in ("response.created", "response.completed"):
             self._annotate(payload["response"])
+        elif payload["type"].endswith(".delta") and (told := self.entropy(self._trackers())):
+            payload["thinking"] = told
         if not self.hidden or "output_index" not in payload:
             return True
         index = payload["output_index"]
@@ -187,7 +212,7 @@ class ResponsesReporter(Reporter):
         if response["status"] in ("queued", "in_progress"):
             response["thinking"] = {"id": self.thinking_id}
         elif trackers:
-            response["thinking"] = trackers[-1].report().as_dict()
+            response["thinking"] = self.report(trackers[-1])
         if response.get("usage"):
             details = response["usage"]["output_tokens_details"]
             details["reasoning_tokens"] = sum(tracker.tokens for tracker in trackers)
@@ -202,7 +227,7 @@ class MessagesReporter(Reporter):
     """Anthropic's messages. Hidden thinking leaves an empty block with its signature, as theirs does."""
 
     def quick(self, event: bytes) -> bytes | None:
-        if event.startswith((b"event: message_start\n", b"event: message_delta\n")):
+        if self.measured or event.startswith((b"event: message_start\n", b"event: message_delta\n")):
             return None
         return None if self.hidden and b'"thinking_delta"' in event else event
 
@@ -224,6 +249,8 @@ class MessagesReporter(Reporter):
             payload["message"]["thinking"] = {"id": self.thinking_id}
         elif payload["type"] == "message_delta":
             self._report(payload)
+        elif payload["type"] == "content_block_delta" and (told := self.entropy([self._tracker()])):
+            payload["thinking"] = told
         return not (self.hidden and payload.get("delta", {}).get("type") == "thinking_delta")
 
     def _tracker(self) -> ThinkingTracker | None:
@@ -233,7 +260,7 @@ class MessagesReporter(Reporter):
         """Put the report and the exact usage into a message, or into the event that ends it."""
         tracker = self._tracker()
         if tracker is not None:
-            payload["thinking"] = tracker.report().as_dict()
+            payload["thinking"] = self.report(tracker)
             payload["usage"]["output_tokens_details"] = {"thinking_tokens": tracker.tokens}
 
 

@@ -80,6 +80,9 @@ THINKING: Schema = _object(
         ),
         "answer_reserve": _said(COUNT, "Tokens of the reply that thinking must leave to the answer."),
         "stop_text": _said(TEXT, "What is inserted when thinking is cut; holds the closing tag once."),
+        "entropy": _said(
+            SWITCH, "Tell the entropy of each thinking token, while streaming and in the report."
+        ),
     },
     "What this request asks of its thinking. Members that it does not name are the server's defaults.",
 )
@@ -128,8 +131,11 @@ def request_fields(path: str) -> dict[str, Schema]:
     return fields
 
 
+_REPORT = TypeAdapter(ThinkingReport).json_schema(ref_template="#/components/schemas/{model}")
+REPORT_PARTS: dict[str, Schema] = _REPORT.pop("$defs")
+"""Schemas that the report's refers to, by name."""
 REPORT: Schema = {
-    **TypeAdapter(ThinkingReport).json_schema(),
+    **_REPORT,
     "description": "How the thinking of a choice went, once it has ended; members that are not required tell "
     "of what was in force.",
 }

@@ -1,12 +1,13 @@
 """Counting thinking tokens in a prompt and in a growing reply. Token ids in, decisions out."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 from serve.budget import ThinkingBudget
+from serve.entropy import EntropyReport, EntropyTrace, Measured
 from serve.formats import ThinkingFormat
 from serve.grants import Grant, LoweredBy
 from serve.stops import LAST_TOKENS, CycleDetector, sentence_ends
@@ -41,7 +42,7 @@ class ThinkingReport:
     The rest is told only of what was in force: requested_budget and lowered_by when the budget is less than
     asked; effort, and whether its budget was measured on this model; deadline in seconds and whether it was
     missed; probes and probe_tokens (generated, but not in the reply); waits: how often an early end of
-    thinking was refused.
+    thinking was refused; entropy of the thinking's tokens.
     """
 
     stop_cause: StopCause
@@ -59,8 +60,9 @@ class ThinkingReport:
     probes: int | None = None
     probe_tokens: int | None = None
     waits: int | None = None
+    entropy: EntropyReport | None = None
 
-    def as_dict(self) -> dict[str, str | int | float | None]:
+    def as_dict(self) -> dict[str, Any]:
         members = asdict(self)
         lowered = self.lowered_by is not None
         optional = list(members)[list(members).index("requested_budget") :]
@@ -111,7 +113,7 @@ class ThinkingTracker:
     blocks: how many have been opened. answer_tokens: generated outside of blocks.
     cut_cause: why thinking was cut, if it was. answer_wait: seconds from the cut to the first answer token.
     estimate: when a deadline ended the thinking, and how many seconds the answer was thought to need.
-    on_stop: called by `stop`; set by who generates the choice.
+    on_stop: called by `stop`; set by who generates the choice. entropy: of the thinking so far, if asked.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class ThinkingTracker:
         self.finished_at: float | None = None
         self.estimate: tuple[float, float] | None = None
         self.on_stop: Callable[[], bool] | None = None
+        self.entropy: EntropyTrace | None = None
         self.floor = asked.min_tokens if grant.budget is None else min(asked.min_tokens, grant.budget)
         self._may_begin = state == "fresh"
         self._disabled = state == "disabled" or grant.budget == 0
@@ -174,10 +177,16 @@ class ThinkingTracker:
         return self._may_begin and not (self.blocks or self.answer_tokens)
 
     def feed(
-        self, token_ids: Sequence[int], *, stopped: bool = False, until_open: bool = False
+        self,
+        token_ids: Sequence[int],
+        logprobs: Sequence[Mapping[int, Any]] | None = None,
+        *,
+        stopped: bool = False,
+        until_open: bool = False,
     ) -> Verdict | None:
         """Count new tokens up to the first that may not simply follow.
 
+        logprobs: of each, as vLLM tells them; `Measured` where their entropy is asked.
         stopped: the last token ended the reply (end of turn or a stop token), so it is no thinking.
         until_open: a block must begin a segment of its own.
         Returns None if all were counted. A verdict tells how many were: those after it must be fed again if
@@ -196,7 +205,7 @@ class ThinkingTracker:
                 if (cause := self._reason_to_stop(token)) is not None:
                     self.cut_cause = cause
                     return Verdict(position, "cut")
-                self._think(token)
+                self._think(token, None if logprobs is None else logprobs[position])
                 if self._probe_due():
                     return Verdict(position + 1, "probe")
             elif token == self.form.open_id:
@@ -224,9 +233,15 @@ class ThinkingTracker:
             return "soft"
         return None
 
-    def _think(self, token: int) -> None:
+    def _think(self, token: int, logprobs: Mapping[int, Any] | None) -> None:
         self.tokens += 1
         self._recent.append(token)
+        if self.entropy is not None:
+            assert isinstance(logprobs, Measured)
+            text = logprobs[token].decoded_token
+            if text is None:  # the request wants no text
+                text = self.form.decode((token,), skip_special_tokens=False)
+            self.entropy.add(text, logprobs.measure)
         if self._cycles is not None:
             self._cycles.add(token)
 
@@ -282,6 +297,7 @@ class ThinkingTracker:
             probes=self.probes if probed else None,
             probe_tokens=self.probe_tokens if probed else None,
             waits=self.waits if asked.min_tokens else None,
+            entropy=None if self.entropy is None else self.entropy.report(),
         )
 
 

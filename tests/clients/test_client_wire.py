@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, wire
+from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, errors, wire
 from clients.display import CutMarker
+from clients.events import EventStream, SSEParser
 
 STOP_TEXT = "Considering the limited time by the user, I have to give the solution now.\n"
 
@@ -33,7 +34,7 @@ def test_events_survive_any_chunk_boundaries(
     text = ": a comment" + newline
     for lines in events:
         text += "event: x" + newline + "".join(f"data: {line}{newline}" for line in lines) + newline
-    parser = wire.SSEParser()
+    parser = SSEParser()
     chunks = data.draw(split_points(text.encode()))
     received = [event for chunk in chunks for event in parser.feed(chunk)]
     # A lone CR before end of data may still become CRLF, but the line it ends is complete either way.
@@ -41,7 +42,7 @@ def test_events_survive_any_chunk_boundaries(
 
 
 def test_event_details() -> None:
-    parser = wire.SSEParser()
+    parser = SSEParser()
     assert parser.feed(
         "\ufeffdata:no space\n\ndata:  two spaces\n\ndata\n\nid: 1\n\ndata: open".encode()
     ) == [
@@ -59,7 +60,7 @@ def test_stream_text_survives_any_chunk_boundaries(data: st.DataObject, thinking
     chunks = [{"choices": [{"index": 0, "delta": piece}]} for piece in pieces]
     chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     raw = "".join(f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n" for chunk in chunks)
-    stream = wire.EventStream()
+    stream = EventStream()
     deltas = [d for chunk in data.draw(split_points(raw.encode())) for d in stream.feed(chunk)]
     assert "".join(d.text for d in deltas if isinstance(d, ThinkingDelta)) == thinking
     assert "".join(d.text for d in deltas if isinstance(d, AnswerDelta)) == answer
@@ -165,7 +166,7 @@ def test_choices_are_kept_apart_and_ordered() -> None:
 
 
 def test_truncated_stream_does_not_finish() -> None:
-    stream = wire.EventStream()
+    stream = EventStream()
     list(stream.feed(b'data: {"choices": [{"index": 0, "delta": {"content": "half"}}]}\n\n'))
     assert stream.finish() is None
 
@@ -182,12 +183,12 @@ def test_truncated_stream_does_not_finish() -> None:
     ],
 )
 def test_errors_of_many_servers(content: bytes, message: str, param: str | None) -> None:
-    error = wire.parse_error(400, content)
+    error = errors.parse_error(400, content)
     assert (error.status, error.message, error.param) == (400, message, param)
 
 
 def test_error_inside_a_stream() -> None:
-    stream = wire.EventStream()
+    stream = EventStream()
     with pytest.raises(APIError, match="engine died"):
         list(stream.feed(b'data: {"error": {"message": "engine died", "code": 500}}\n\n'))
 
@@ -264,13 +265,13 @@ def test_logprobs_of_both_routes() -> None:
 
 
 def test_retry_after() -> None:
-    assert wire.parse_retry_after("7") == 7.0
-    assert wire.parse_retry_after("0.5") == 0.5
-    assert wire.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    later = wire.parse_retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
+    assert errors.parse_retry_after("7") == 7.0
+    assert errors.parse_retry_after("0.5") == 0.5
+    assert errors.parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    later = errors.parse_retry_after("Wed, 21 Oct 2065 07:28:00 GMT")
     assert later is not None
     assert later > 1e9
-    assert wire.parse_retry_after("soon") is None
-    assert wire.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
-    assert wire.parse_retry_after(None) is None
-    assert wire.parse_error(429, b"slow down", 3.0).retry_after == 3.0
+    assert errors.parse_retry_after("soon") is None
+    assert errors.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
+    assert errors.parse_retry_after(None) is None
+    assert errors.parse_error(429, b"slow down", 3.0).retry_after == 3.0
