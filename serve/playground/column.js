@@ -20,8 +20,8 @@ export class Column {
     parts.letter.textContent = letter;
     parts.budget.id = `budget-${letter}`;
     parts.wrong.id = `wrong-${letter}`;
-    parts["budget-label"].htmlFor = parts.budget.id;
     parts.budget.setAttribute("aria-describedby", parts.wrong.id);
+    named("budget", `Thinking tokens of budget ${letter}, “off” or “no limit”`);
     named("remove", `Remove budget ${letter}`);
     named("bar", `Thinking tokens used by ${letter}`);
     named("trace", `Thinking of ${letter}`);
@@ -39,16 +39,16 @@ export class Column {
   // Shows the budget; expected: what the curve says of it, null without one.
   show(expected) {
     const { budget } = this.pointer;
-    this.parts.title.textContent = words.budgetWords(budget);
+    this.parts.title.textContent = `Budget ${this.pointer.letter}: ${words.budgetWords(budget)}`;
+    this.parts.unit.hidden = !budget;
     this.parts.budget.value = words.typedBudget(budget);
     this.parts.expected.textContent = words.expectedWords(expected);
     this.#complain("");
   }
 
-  // No budgets: the model does not think, or none is known of.
-  withoutBudget(title) {
-    this.parts.title.textContent = title;
-    this.parts.budget.closest("p").hidden = true;
+  // The model does not think.
+  withoutBudget() {
+    this.parts.budget.closest("header").hidden = true;
     this.parts.thought.hidden = this.parts.bar.hidden = this.parts.count.hidden = true;
   }
 
@@ -109,8 +109,10 @@ export class Column {
     const { delta = {}, thinking = {} } = choice;
     this.thinkingId ??= thinking?.id;
     const thought = delta.reasoning ?? delta.reasoning_content ?? "";
-    if (thought || thinking?.entropy?.tokens) {
-      this.trace.add(thought, thinking?.entropy);
+    // The last chunk has the report instead, whose `tokens` is their number.
+    const told = Array.isArray(thinking?.entropy?.tokens) ? thinking.entropy : null;
+    if (thought || told) {
+      this.trace.add(thought, told);
       this.#gauge(this.trace.tokens, this.trace.exact);
     }
     if (delta.content) {

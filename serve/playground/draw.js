@@ -10,7 +10,7 @@ const RADIUS = 11;
 export function frameOf(width, curve) {
   const top = 30;
   const height = curve ? Math.max(200, Math.min(270, width * 0.32)) : 92;
-  const [left, right] = [curve ? 46 : 22, width - 30];
+  const [left, right] = [curve ? 62 : 22, width - 32];
   const base = height - 34;
   return {
     width,
@@ -34,7 +34,7 @@ export function drawAxes(frame, scale, curve) {
       const y = frame.y(share);
       group.append(
         svg("path", { class: share ? "grid" : "base", d: `M${frame.left} ${y}H${frame.right}` }),
-        svg("text", { x: frame.left - 9, y, dy: "0.32em", "text-anchor": "end" }, percent(share, 0)),
+        svg("text", { x: frame.left - 20, y, dy: "0.32em", "text-anchor": "end" }, percent(share, 0)),
       );
     }
   else group.append(svg("path", { class: "base", d: `M${frame.left} ${frame.base}H${frame.right}` }));

@@ -79,7 +79,7 @@ function arrange(longest, profile) {
     addColumn(pointers[0]);
     setBudget(pointers[0], medium ? medium[1] : scale.step(scale.low, MIDDLE));
   }
-  if (!thinks) columns[0].withoutBudget("Reply");
+  if (!thinks) columns[0].withoutBudget();
   showShade();
 }
 

@@ -10,98 +10,106 @@ export class Trace {
     this.host = host;
     this.stopSentence = stopSentence.trim();
     this.text = "";
-    this.chunks = 0;
-    this.told = 0;
-    this.waiting = [];
     this.held = "";
-    this.inserted = null;
+    this.waiting = [];
+    this.chunks = 0;
+    this.seen = 0;
+    this.generated = 0;
     host.replaceChildren();
   }
 
   // Generated thinking tokens so far: exact where the server tells of each, else one for each chunk.
   get tokens() {
-    return this.told || this.chunks;
+    return this.exact ? this.generated : this.chunks;
   }
 
   get exact() {
-    return this.told > 0;
+    return this.seen > 0;
   }
 
-  // entropy: {tokens, entropy, margin} of the generated tokens of this chunk, if the server tells.
-  add(text, entropy) {
+  // told: {tokens, entropy, margin, upper} of the thinking tokens of this chunk, if the server tells.
+  add(text, told) {
     const follow = this.host.scrollTop + this.host.clientHeight > this.host.scrollHeight - 24;
     if (text) this.chunks += 1;
-    (entropy?.tokens ?? []).forEach((token, i) => {
-      const value = entropy.entropy[i];
-      if (!known(value)) return;
-      this.told += 1;
-      this.waiting.push({ token, value, margin: entropy.margin?.[i] });
-    });
+    if (told?.tokens) this.#expect(told.tokens, told.entropy, told.margin, told.upper);
     this.held += text;
     this.#align();
-    this.#markInserted();
+    if (!this.exact) this.#findInserted();
     if (follow) this.host.scrollTop = this.host.scrollHeight;
   }
 
-  // The report has come: a model may write the early-stop sentence itself, which nobody inserted then.
+  // The report has come. It has the tokens of the last chunk, too; and it knows whether anything was inserted:
+  // a model may write the early-stop sentence itself.
   finish(report) {
+    const { texts, values, margin, upper } = report?.entropy ?? {};
+    if (texts) {
+      const rest = (column) => column?.slice(this.seen);
+      this.#expect(rest(texts), rest(values), rest(margin), rest(upper));
+      this.#align();
+    }
     this.#show(this.held);
     this.held = "";
-    this.#markInserted();
-    if (!report?.inserted_tokens && this.inserted) {
-      this.inserted.replaceWith(this.stopSentence);
-      this.inserted = null;
-    }
+    if (this.exact) return;
+    this.#findInserted();
+    if (!report?.inserted_tokens) this.inserted?.replaceWith(this.stopSentence);
   }
 
-  // Text and tokens come side by side; a parser may hold text back, and a character may be several tokens.
+  #expect(tokens, entropy, margins, uppers) {
+    this.seen += tokens.length;
+    this.generated += entropy.filter(known).length;
+    tokens.forEach((token, i) =>
+      this.waiting.push({ token, entropy: entropy[i], margin: margins?.[i], upper: uppers?.[i] }),
+    );
+  }
+
+  // Text and tokens come side by side; a parser may hold text back, a tag is not shown, and a character may be
+  // several tokens.
   #align() {
     while (this.waiting.length) {
-      const { token, value, margin } = this.waiting[0];
-      const at = token ? this.held.indexOf(token) : -1;
-      if (at < 0 && token.startsWith(this.held)) return; // its text is still to come
+      const next = this.waiting[0];
+      const at = next.token ? this.held.indexOf(next.token) : -1;
+      if (at < 0 && next.token.startsWith(this.held)) return; // its text is still to come
       this.waiting.shift();
       if (at < 0) continue;
       this.#show(this.held.slice(0, at));
-      this.#show(token, value, margin);
-      this.held = this.held.slice(at + token.length);
+      this.#show(next.token, next);
+      this.held = this.held.slice(at + next.token.length);
     }
     this.#show(this.held);
     this.held = "";
   }
 
-  #show(text, entropy, margin) {
+  #show(text, told) {
     if (!text) return;
     this.text += text;
-    if (!known(entropy)) {
-      this.host.append(text);
-      return;
-    }
-    const also = known(margin) ? `, margin ${margin.toFixed(2)}` : "";
-    const token = el("span", { class: "token", title: `entropy ${entropy.toFixed(2)} nats${also}` }, text);
-    token.style.setProperty("--shade", Math.min(1, entropy / FULL).toFixed(3));
-    this.host.append(token);
+    if (!told) this.host.append(text);
+    else if (known(told.entropy)) this.host.append(shaded(text, told));
+    else this.#insert(text);
   }
 
-  // Where the thinking so far ends with the early-stop sentence, set that apart.
-  #markInserted() {
+  #insert(text) {
+    const last = this.host.lastChild;
+    if (last?.nodeName === "INS") last.append(text);
+    else this.host.append(insertion(text.trimStart()));
+  }
+
+  // Where the server tells of no tokens: if the thinking so far ends with the early-stop sentence, set it apart.
+  #findInserted() {
     if (this.inserted || !this.stopSentence) return;
     const trimmed = this.text.trimEnd();
     if (!trimmed.endsWith(this.stopSentence)) return;
-    const after = this.text.slice(trimmed.length);
-    let taken = "";
-    while (taken.length < this.stopSentence.length + after.length) {
-      const last = this.host.lastChild;
-      taken = last.textContent + taken;
-      last.remove();
-    }
-    const before = taken.slice(0, taken.length - this.stopSentence.length - after.length);
-    this.inserted = el(
-      "ins",
-      { class: "inserted" },
-      el("span", { class: "tag" }, "inserted by the server"),
-      this.stopSentence,
-    );
-    this.host.append(before, this.inserted, after);
+    this.inserted = insertion(this.stopSentence);
+    this.host.replaceChildren(trimmed.slice(0, -this.stopSentence.length), this.inserted);
   }
 }
+
+function shaded(text, { entropy, margin, upper }) {
+  const to = known(upper) && upper - entropy > 0.005 ? ` to ${upper.toFixed(2)}` : "";
+  const ahead = known(margin) ? `, ${(100 * margin).toFixed(0)} points ahead of the second` : "";
+  const token = el("span", { class: "token", title: `entropy ${entropy.toFixed(2)}${to} nats${ahead}` }, text);
+  token.style.setProperty("--shade", Math.min(1, entropy / FULL).toFixed(3));
+  return token;
+}
+
+const insertion = (text) =>
+  el("ins", { class: "inserted" }, el("span", { class: "tag" }, "inserted by the server"), text);

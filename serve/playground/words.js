@@ -24,7 +24,7 @@ export const typedBudget = (budget) => (budget === null ? "no limit" : budget ==
 export function expectedWords(expected) {
   if (!expected) return "";
   const share = `${percent(expected.accuracy)} [${(100 * expected.low).toFixed(1)}, ${(100 * expected.high).toFixed(1)}]`;
-  return `Measured: ${share} right, ${expected.tokens.toFixed(1)} thinking tokens on average`;
+  return `Expected: ${share} right, ${expected.tokens.toFixed(1)} tokens on average`;
 }
 
 const CAUSES = {
