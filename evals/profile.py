@@ -1,16 +1,19 @@
-"""The thinking profile of a checkpoint: its budget curve and recommended budgets, to be kept beside it.
+"""The thinking profile of a checkpoint: its budget curve and the budgets of effort levels, kept beside it.
 
-`thinking_profile.json`, format 1:
+`thinking_profile.json`, format 2; `serve.profile` reads it:
 
 - `model`: the served name. `checkpoint_sha256`: hash of the checkpoint's files, see `serve.checkpoint`, null
   when no checkpoint was given; `checkpoint_files`: those files' own hashes.
 - `problems`: {sets, n, samples, sha256}, the last over their content hashes; `axis`, `grader`, `sampling`,
   `mode` and `versions` are the run's.
-- `curve`: [{budget, n, accuracy, low, high, mean_thinking_tokens}], 95 % intervals clustered by problem.
+- `curve`: [{budget, n, accuracy, low, high, fitted, mean_thinking_tokens}], 95 % intervals clustered by
+  problem; `fitted` is the accuracy to expect, from a curve through all budgets.
+- `recommended`: {minimal, low, medium, high, xhigh, max}, each {budget, at_least, at_most, share, accuracy},
+  see `evals.recommendation`; `rule`: how they were chosen; `share_of`: "peak" or "gain".
+- `families`: {name: {n, curve, recommended}}, the same for each kind of problem: of thinkmath its families,
+  else the problem set. n: problems; kinds with fewer than `FEWEST` are left out.
 - `natural_thinking_tokens`: {n, unfinished, quantiles}: how long the model thinks without a budget; a
   quantile among the unfinished is null.
-- `recommended`: {low, medium, high}, each {budget, at_least, at_most, share, accuracy}; `rule`: how they were
-  chosen, see `evals.recommendation`.
 - `early_stop`: {text, ids}, what was inserted where thinking was cut, null where the server did not tell.
 """
 
@@ -23,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from evals.budgets import Budget, axis_of
+from evals.levels import LevelRule
 from evals.recommendation import recommendation
 from evals.records import content_hash
 from evals.summary.curve import measured
@@ -30,23 +34,31 @@ from evals.summary.outcomes import Outcome, outcomes
 from evals.summary.points import accuracy, mean
 from evals.summary.replies import Run, read_run
 from serve.checkpoint import checkpoint_files, checkpoint_hash
-from serve.profile import PROFILE
+from serve.profile import FORMAT, PROFILE
 
-FORMAT = 1
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+THINKMATH = "thinkmath"
+FEWEST = 20
+"""Problems of a family that a curve of its own needs."""
 
 
-def profile(directory: Path, checkpoint: Path | None = None, grader: str = "thinkdial") -> dict[str, Any]:
+def profile(
+    directory: Path,
+    checkpoint: Path | None = None,
+    grader: str = "thinkdial",
+    rule: LevelRule | None = None,
+) -> dict[str, Any]:
     """The profile of a run, as JSON values.
 
-    checkpoint: the folder of the model that was measured, to be identified by its hash. Raises ValueError
-    where there is no run, no reply, or no checkpoint.
+    checkpoint: the folder of the model that was measured, to be identified by its hash. rule: what the levels
+    promise; None is the default. Raises ValueError where there is no run, no reply, or no checkpoint, or the
+    rule needs what was not measured.
     """
+    rule = rule or LevelRule()
     run = read_run(directory, grader)
     found = outcomes(run)
     run.grades.save()
-    by_budget = measured({b: [o for o in found if o.budget == b] for b in run.budgets})
-    if not by_budget:
+    if not found:
         raise ValueError(f"{directory}: the run holds no reply; sweep it first")
     settings, plan = run.manifest["settings"], run.manifest["plan"]
     files = None if checkpoint is None else checkpoint_files(checkpoint)
@@ -66,19 +78,25 @@ def profile(directory: Path, checkpoint: Path | None = None, grader: str = "thin
         "grader": run.grader,
         "mode": settings["mode"],
         "sampling": settings["sampling"],
-        "curve": [_point(budget, replies) for budget, replies in by_budget.items()],
+        "rule": rule.text,
+        "share_of": rule.of,
+        **_curve(found, run.budgets, rule),
+        "families": _families(found, run.budgets, rule),
         "natural_thinking_tokens": natural_lengths(run),
-        **recommendation(by_budget),
         "early_stop": None if format is None else {"text": format["stop_text"], "ids": format["stop_ids"]},
         "versions": run.manifest["versions"],
     }
 
 
 def write_profile(
-    directory: Path, out: Path | None = None, checkpoint: Path | None = None, grader: str = "thinkdial"
+    directory: Path,
+    out: Path | None = None,
+    checkpoint: Path | None = None,
+    grader: str = "thinkdial",
+    rule: LevelRule | None = None,
 ) -> tuple[Path, dict[str, Any]]:
     """Write the profile to `out`, else into the checkpoint's folder, else into the run's; replaced whole."""
-    made = profile(directory, checkpoint, grader)
+    made = profile(directory, checkpoint, grader, rule)
     path = out or (checkpoint or directory) / PROFILE
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_text(json.dumps(made, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -86,11 +104,38 @@ def write_profile(
     return path, made
 
 
-def _point(budget: Budget, replies: Sequence[Outcome]) -> dict[str, Any]:
+def family_of(outcome: Outcome) -> str | None:
+    """The kind of problem: thinkmath's own families, else the problem set; None where it is not known."""
+    return outcome.subject if outcome.set == THINKMATH else outcome.set
+
+
+def _curve(found: Sequence[Outcome], budgets: Sequence[Budget], rule: LevelRule) -> dict[str, Any]:
+    """`curve` and `recommended`."""
+    by_budget = measured({b: [o for o in found if o.budget == b] for b in budgets})
+    chosen = recommendation(by_budget, rule)
+    curve = [
+        {
+            "budget": budget,
+            **accuracy(replies),
+            "fitted": fitted,
+            "mean_thinking_tokens": mean(o.thinking_tokens for o in replies),
+        }
+        for (budget, replies), fitted in zip(by_budget.items(), chosen.pop("fitted"), strict=True)
+    ]
+    return {"curve": curve, **chosen}
+
+
+def _families(found: Sequence[Outcome], budgets: Sequence[Budget], rule: LevelRule) -> dict[str, Any]:
+    members: dict[str, list[Outcome]] = {}
+    for outcome in found:
+        family = family_of(outcome)
+        if family is not None:
+            members.setdefault(family, []).append(outcome)
+    sizes = {family: len({o.problem for o in replies}) for family, replies in members.items()}
     return {
-        "budget": budget,
-        **accuracy(replies),
-        "mean_thinking_tokens": mean(o.thinking_tokens for o in replies),
+        family: {"n": sizes[family], **_curve(members[family], budgets, rule)}
+        for family in sorted(members)
+        if sizes[family] >= FEWEST
     }
 
 

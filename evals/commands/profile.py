@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from evals.commands.command import FAILED, WRONG_USAGE, fail
+from evals.levels import SHARES, LevelRule
 
 
 def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -13,7 +14,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "profile",
         help="write thinking_profile.json: curve and recommended budgets of a checkpoint",
         description="Write the thinking profile of the model that a run measured: its curve with intervals, "
-        "how long it thinks by itself, and budgets for low, medium and high effort. It goes into the "
+        "how long it thinks by itself, and a budget for each level of effort. It goes into the "
         "checkpoint's folder with --checkpoint, else into the run directory.",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="run directory")
@@ -27,6 +28,20 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         default="thinkdial",
         help="who grades the run (thinkdial)",
     )
+    parser.add_argument(
+        "--shares",
+        type=_shares,
+        default={},
+        metavar="LEVEL=SHARE,...",
+        help=f"what levels promise ({','.join(f'{level}={share:g}' for level, share in SHARES.items())}); "
+        "those not named keep theirs",
+    )
+    parser.add_argument(
+        "--share-of",
+        choices=("peak", "gain"),
+        default="peak",
+        help="of what: the peak accuracy, or its gain over no thinking (peak)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -35,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     from evals.profile import write_profile
 
     try:
-        path, made = write_profile(options.directory, options.out, options.checkpoint, options.grader)
+        rule = LevelRule(options.shares, options.share_of)
+        path, made = write_profile(options.directory, options.out, options.checkpoint, options.grader, rule)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except OSError as error:
@@ -45,10 +61,24 @@ def run(options: argparse.Namespace) -> int:
             "warning: without --checkpoint the profile does not say which weights were measured",
             file=sys.stderr,
         )
-    for name, row in made["recommended"].items():
-        print(
-            f"{name:>8}: budget {row['budget']} (95 %: {row['at_least']} to {row['at_most']}), "
-            f"accuracy {100 * row['accuracy']:.1f} %"
-        )
-    print(f"rule: {made['rule']}\nprofile: {path}")
+    for level, row in made["recommended"].items():
+        within = "" if row["share"] is None else f" (95 %: {row['at_least']} to {row['at_most']})"
+        known = "" if row["accuracy"] is None else f", accuracy {100 * row['accuracy']:.1f} %"
+        print(f"{level:>8}: budget {row['budget']}{within}{known}")
+    families = f"; families: {', '.join(made['families'])}" if made["families"] else ""
+    print(f"rule: {made['rule']}\nprofile: {path}{families}")
     return 0
+
+
+def _shares(text: str) -> dict[str, float]:
+    """`low=0.9,high=0.99` as numbers by level."""
+    shares: dict[str, float] = {}
+    for item in text.split(","):
+        level, _, share = item.partition("=")
+        try:
+            shares[level.strip()] = float(share)
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{item!r} is wrong; it must be a level and its share, such as low=0.9"
+            ) from None
+    return shares
