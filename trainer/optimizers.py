@@ -60,6 +60,16 @@ def build_optimizer(model: nn.Module, settings: Optimizer) -> torch.optim.Optimi
     return optimizer
 
 
+def optimizer_with_schedule(
+    model: nn.Module, settings: Optimizer, steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+    """`build_optimizer` and the schedule of its learning rates over so many steps, for TRL's trainers."""
+    optimizer = build_optimizer(model, settings)
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: learning_rate_scale(step / steps, settings)
+    )
+
+
 def learning_rate_scale(progress: float, settings: Optimizer) -> float:
     """The learning rate's share of its peak at `progress` in [0, 1): warm-up, constant, linear decay."""
     rising = (progress + 1e-3) / settings.warmup if settings.warmup else 1.0

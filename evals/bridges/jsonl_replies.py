@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from evals.bridges.imported import (
     split_thinking,
     subject,
 )
+from evals.jsonl import read_objects
 from evals.problems import Problem
 from evals.records import content_hash
 
@@ -31,10 +31,10 @@ def read_jsonl_replies(path: Path, metric: str | None) -> ImportedFile:
     metric: whose value scores a reply, with lm-eval optionally "METRIC,FILTER"; None is the first. Raises
     ValueError naming file and line for what is not understood.
     """
-    rows = list(_rows(path))
+    rows = list(read_objects(path))
     if not rows:
         raise ValueError(f"{path}: no replies in it")
-    first, where = rows[0]
+    where, first = rows[0]
     if "resps" in first and "doc_id" in first:
         return _lm_eval(path, rows, metric)
     if any(name in first for name in _GENERATIONS):
@@ -45,30 +45,15 @@ def read_jsonl_replies(path: Path, metric: str | None) -> ImportedFile:
     )
 
 
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: expected a JSON object, got {type(row).__name__}")
-            yield row, where
-
-
-def _lm_eval(path: Path, rows: list[tuple[dict[str, Any], str]], metric: str | None) -> ImportedFile:
+def _lm_eval(path: Path, rows: list[tuple[str, dict[str, Any]]], metric: str | None) -> ImportedFile:
     named = _SAMPLES.fullmatch(path.name)
     task = named["task"] if named else path.stem
     wanted, _, chosen = (metric or "").partition(",")
     # A line for each document and filter: replies are the same in all, scores are those of one filter.
-    chosen = chosen or rows[0][0].get("filter", "none")
-    settings = _request(rows[0][0], rows[0][1])
+    chosen = chosen or rows[0][1].get("filter", "none")
+    settings = _request(rows[0][1], rows[0][0])
     replies = []
-    for row, where in rows:
+    for where, row in rows:
         if row.get("filter", "none") != chosen:
             continue
         metrics = member(row, "metrics", list, where)
@@ -154,9 +139,9 @@ def _results(path: Path, date: str | None) -> tuple[str | None, str | None]:
     return name or content.get("model_name"), content.get("lm_eval_version")
 
 
-def _generations(path: Path, rows: list[tuple[dict[str, Any], str]]) -> ImportedFile:
+def _generations(path: Path, rows: list[tuple[str, dict[str, Any]]]) -> ImportedFile:
     replies = []
-    for row, where in rows:
+    for where, row in rows:
         name = _one_of(row, _GENERATIONS, where)
         texts = _texts(row[name], name, where)
         scores = row.get("score")

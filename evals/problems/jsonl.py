@@ -1,9 +1,11 @@
 """Problem sets from JSONL files: one `{id, problem, answer, level?, subject?, chance?}` object a line."""
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from evals.jsonl import read_objects
 from evals.problems.hub import level_of
 from evals.problems.problem import Problem
 
@@ -17,24 +19,15 @@ def read_jsonl(path: Path, name: str) -> list[Problem]:
         ValueError: a line is not a JSON object, lacks a member, has one of the wrong type, or repeats an id.
     """
     problems: dict[str, Problem] = {}
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            problem = _parse(line, name, where=f"{path}:{number}")
-            if problem.id in problems:
-                raise ValueError(f"{path}:{number}: id {problem.id!r} is already taken by an earlier line")
-            problems[problem.id] = problem
+    for where, row in read_objects(path):
+        problem = _problem(row, name, where)
+        if problem.id in problems:
+            raise ValueError(f"{where}: id {problem.id!r} is already taken by an earlier line")
+        problems[problem.id] = problem
     return list(problems.values())
 
 
-def _parse(line: str, name: str, where: str) -> Problem:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {type(row).__name__}")
+def _problem(row: Mapping[str, Any], name: str, where: str) -> Problem:
     for member in ("id", "problem", "answer"):
         if member not in row:
             raise ValueError(f"{where}: member {member!r} is missing; expected id, problem and answer")

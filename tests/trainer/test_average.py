@@ -6,28 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from micro_models import SHAPE
 from transformers import AutoModelForCausalLM
 
 from trainer.average.weights import average_weights, check_alike
 from trainer.checkpoints import load_tokenizer, new_checkpoint
 from trainer.cli import main
 from trainer.recipe import Recipe, load_recipe
-from trainer.recipe.model import ModelShape
 from trainer.rollouts.engine import EngineBackend
 from trainer.rollouts.types import RolloutRequest, Sampling
 from trainer.run import RunError, run_recipe
-
-SHAPE = ModelShape(
-    vocab_size=576,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=32,
-    rope_theta=10000.0,
-    max_position_embeddings=512,
-)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from micro_models import SHAPE
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -20,19 +21,8 @@ from trainer.checkpoints import (
     new_checkpoint,
     save_checkpoint,
 )
-from trainer.recipe.model import Lora, Model, ModelShape, Thinking
+from trainer.recipe.model import Lora, Model, Thinking
 
-SHAPE = ModelShape(
-    vocab_size=576,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=16,
-    rope_theta=1e4,
-    max_position_embeddings=256,
-)
 IDS = torch.arange(40).reshape(2, 20)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from micro_models import SHAPE
 
 from serve import DEFAULT_MODEL
 from serve.formats import load_format
@@ -11,7 +12,6 @@ from trainer.checkpoints import load_tokenizer, new_checkpoint
 from trainer.cli import main
 from trainer.context import StageContext
 from trainer.recipe import load_recipe
-from trainer.recipe.model import ModelShape
 from trainer.recipe.stages import Fusion
 from trainer.rewards import build_rewards
 from trainer.sft.stage import own_thinking
@@ -32,17 +32,6 @@ BEGIN = {
     "r1": [f"model.path={HERE}", f"stages.sft.start={HERE}"],
     "r1-distill": [f"model.tokenizer={HERE}", f"stages.distill.teacher={HERE}"],
 }
-SHAPE = ModelShape(
-    vocab_size=576,
-    hidden_size=32,
-    intermediate_size=48,
-    num_hidden_layers=1,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    head_dim=16,
-    rope_theta=10000.0,
-    max_position_embeddings=512,
-)
 
 
 @pytest.mark.parametrize("name", BEGIN)

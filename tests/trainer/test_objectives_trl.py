@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+from micro_models import micro_policy
 from torch import Tensor
 
 from trainer.objectives import entropy, normaliser, policy_loss
 from trainer.recipe.rl import KL, Objective
 
-MODEL = Path(__file__).parents[2] / "serve" / "default_model"
 ROWS, PROMPT, REPLY = 4, 3, 6
 LENGTHS = torch.tensor([6, 2, 5, 1])
 ADVANTAGES = torch.tensor([1.2, -0.7, 0.4, -0.9])
@@ -57,25 +57,9 @@ CASES: dict[str, tuple[Objective, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
-
     folder = tmp_path_factory.mktemp("qwen3")
-    tokenizer = AutoTokenizer.from_pretrained(MODEL)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        initializer_range=0.3,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    model, tokenizer = micro_policy()
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
+from micro_models import micro_policy
 from torch import Tensor
-from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
 from trl import DPOConfig, DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
-from serve import DEFAULT_MODEL
 from trainer.objectives.preference import Replies, pair_losses, reply_reward
 from trainer.preference.batch import compare, pair_inputs
 from trainer.preference.metrics import pair_metrics, pair_sums
@@ -96,23 +95,10 @@ def test_the_kl_term_is_unbiased_over_the_reference_s_replies() -> None:
 @pytest.fixture(scope="module")
 def trl(tmp_path_factory: pytest.TempPathFactory) -> DPOTrainer:
     folder = tmp_path_factory.mktemp("dpo")
-    tokenizer = AutoTokenizer.from_pretrained(DEFAULT_MODEL)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=16,
-        initializer_range=0.3,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-    )
+    model, tokenizer = micro_policy()
     return DPOTrainer(
-        model=Qwen3ForCausalLM(config),
-        ref_model=Qwen3ForCausalLM(config),
+        model=model,
+        ref_model=micro_policy(1)[0],
         args=DPOConfig(str(folder), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none"),
         train_dataset=Dataset.from_dict({"prompt": ["1"], "chosen": ["2"], "rejected": ["3"]}),
         processing_class=tokenizer,

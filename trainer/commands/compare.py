@@ -4,13 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.commands.command import (
-    FAILED,
-    INTERRUPTED,
-    WRONG_USAGE,
-    fail,
-    termination_interrupts,
-)
+from trainer.commands.command import end_in_report
 from trainer.commands.measuring import add_measuring, measuring
 
 if TYPE_CHECKING:
@@ -60,22 +54,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Train, measure, and print the tables."""
-    import httpx
-
-    from clients import APIError
     from trainer.compare.run import MARKDOWN, run_comparison
 
-    try:
-        with termination_interrupts():
-            folder = run_comparison(_asked(options), options.out)
-    except ValueError as error:
-        return fail(str(error), WRONG_USAGE)
-    except (RuntimeError, APIError, httpx.HTTPError) as error:
-        return fail(f"{error}\nwhat is done is kept; the same command goes on", FAILED)
-    except KeyboardInterrupt:
-        return fail("stopped; the same command goes on where it was", INTERRUPTED)
-    print((folder / MARKDOWN).read_text("utf-8"))
-    return 0
+    return end_in_report(lambda: run_comparison(_asked(options), options.out) / MARKDOWN)
 
 
 def _asked(options: argparse.Namespace) -> "Comparison":

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail, termination_interrupts
+from trainer.commands.command import WRONG_USAGE, end_in_report, fail
 
 NAMES = ("over-optimization", "mode-collapse", "calibration")
 _EXAMPLE = """examples:
@@ -57,11 +57,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Train, measure, and print the sentences."""
-    import httpx
-    from accelerate import PartialState
     from transformers.utils import logging
 
-    from clients import APIError
     from trainer.dry_run import check, show
     from trainer.failures.arms import every_seed
     from trainer.failures.run import recipe_of, run_failure
@@ -75,17 +72,12 @@ def run(options: argparse.Namespace) -> int:
     out: Path = options.out or Path("runs") / options.name
     try:
         recipe = load_recipe(options.recipe or recipe_of(options.name), overrides)
-        if options.dry_run:
-            found = check(every_seed(recipe, options.seeds, thinks).recipe, out)
-            print(show(found))
-            return WRONG_USAGE if found.mistakes else 0
-        with termination_interrupts():
-            folder = run_failure(options.name, recipe, options.seeds, out, thinks)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
-    except (RuntimeError, APIError, httpx.HTTPError) as error:
-        return fail(f"{error}\nwhat is done is kept; the same command goes on", FAILED)
-    except KeyboardInterrupt:
-        return fail("stopped; the same command goes on where it was", INTERRUPTED)
-    PartialState().print((folder / f"{options.name}.md").read_text("utf-8"))
-    return 0
+    if options.dry_run:
+        found = check(every_seed(recipe, options.seeds, thinks).recipe, out)
+        print(show(found))
+        return WRONG_USAGE if found.mistakes else 0
+    return end_in_report(
+        lambda: run_failure(options.name, recipe, options.seeds, out, thinks) / f"{options.name}.md"
+    )

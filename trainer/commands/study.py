@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from trainer.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from trainer.commands.command import WRONG_USAGE, end_in_report, fail
 from trainer.commands.recipes import add_recipe, read_recipe, run_folder
 
 _EXAMPLE = """example:
@@ -40,21 +40,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(options: argparse.Namespace) -> int:
     """Train, measure, and print the verdict."""
-    import httpx
-
-    from clients import APIError
     from trainer.study.run import MARKDOWN, run_study
 
     if not 0 <= options.worthwhile < 100:
         return fail(f"--worthwhile: {options.worthwhile} points; give 0 to 100", WRONG_USAGE)
     out = run_folder(options)
-    try:
-        folder = run_study(read_recipe(options), options.seeds, out, options.worthwhile / 100)
-    except ValueError as error:
-        return fail(str(error), WRONG_USAGE)
-    except (RuntimeError, APIError, httpx.HTTPError) as error:
-        return fail(f"{error}\nwhat is done is kept; the same command goes on", FAILED)
-    except KeyboardInterrupt:
-        return fail("stopped; the same command goes on where it was", INTERRUPTED)
-    print((folder / MARKDOWN).read_text("utf-8"))
-    return 0
+    return end_in_report(
+        lambda: run_study(read_recipe(options), options.seeds, out, options.worthwhile / 100) / MARKDOWN
+    )

@@ -11,7 +11,7 @@ from trl import DistillationConfig, DistillationTrainer
 
 from serve.formats import ThinkingFormat
 from trainer.distill.prompts import Prompt, PromptStream
-from trainer.optimizers import build_optimizer, learning_rate_scale
+from trainer.optimizers import optimizer_with_schedule
 from trainer.progress import trace_of
 from trainer.recipe.model import Optimizer
 from trainer.recipe.rl import Rollouts
@@ -58,10 +58,6 @@ class OnPolicyTrainer(SealedTrainer, DistillationTrainer):
         self._synced = -1
         self._step_loss = torch.zeros(())
         self._replies: list[tuple[Prompt, Rollout]] = []
-        built = build_optimizer(model, optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            built, lambda step: learning_rate_scale(step / arguments.max_steps, optimizer)
-        )
         tokenizer: PreTrainedTokenizerBase = form.tokenizer
         super().__init__(
             model=model,
@@ -69,7 +65,7 @@ class OnPolicyTrainer(SealedTrainer, DistillationTrainer):
             args=arguments,
             train_dataset=prompts,
             processing_class=tokenizer,
-            optimizers=(built, schedule),
+            optimizers=optimizer_with_schedule(model, optimizer, arguments.max_steps),
             callbacks=[StepCallback(self, on_step)],
         )
 

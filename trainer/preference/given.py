@@ -1,10 +1,11 @@
 """Pairs given as JSONL, rendered as this model is served: its template, its tags, its end of turn."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evals.jsonl import read_objects
 from evals.problems import Problem
 from serve.formats import CLOSE, OPEN, ThinkingFormat
 from trainer.examples import Example
@@ -31,30 +32,16 @@ def read_pairs(path: Path, form: ThinkingFormat) -> list[tuple[str, Pair]]:
     if not path.is_file():
         raise ValueError(f"pairs.path: there is no file {str(path)!r}; give the path of a JSONL file")
     writer, reader = ReplyWriter(form), RowReader(path.stem, {}, (OPEN, CLOSE))
-    pairs = [_pair(row, where, reader, writer) for where, row in _rows(path)]
+    pairs = [_pair(row, where, reader, writer) for where, row in read_objects(path)]
     if not pairs:
         raise ValueError(f"pairs.path: {path} has no line; give one JSON object a line")
     return pairs
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{where}: not JSON ({error})") from error
-        if not isinstance(row, Mapping):
-            raise ValueError(f"{where}: expected an object, got {type(row).__name__}")
-        unknown = sorted(set(row) - set(MEMBERS))
-        if unknown:
-            raise ValueError(f"{where}: there is no member {unknown[0]!r}; give {', '.join(MEMBERS)}")
-        yield where, row
-
-
 def _pair(row: Mapping[str, Any], where: str, reader: RowReader, writer: ReplyWriter) -> tuple[str, Pair]:
+    unknown = sorted(set(row) - set(MEMBERS))
+    if unknown:
+        raise ValueError(f"{where}: there is no member {unknown[0]!r}; give {', '.join(MEMBERS)}")
     messages = _messages(row, where, reader)
     replies = {name: reader.split(_text(row, name, where), where) for name in ("chosen", "rejected")}
     thinks = {name: thinking is not None for name, (thinking, _) in replies.items()}

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
 from trainer.objectives.preference import pair_losses, uses_reference
-from trainer.optimizers import build_optimizer, learning_rate_scale
+from trainer.optimizers import optimizer_with_schedule
 from trainer.preference.batch import TokenLogprobs, compare, pair_inputs
 from trainer.preference.metrics import NAMES, pair_metrics, pair_sums
 from trainer.preference.pairs import Pair
@@ -48,10 +48,6 @@ class PairTrainer(MicroBatchTrainer, DPOTrainer):
         if uses_reference(stage.objective):
             self._compared = [*pairs, *held_out]
         self._sums = torch.zeros(1 + len(NAMES), dtype=torch.float64)
-        optimizer = build_optimizer(model, stage.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
-        )
         collator = PairCollator(pairs, plan, arguments.world_size, tokenizer)
         super().__init__(
             model=model,
@@ -59,7 +55,7 @@ class PairTrainer(MicroBatchTrainer, DPOTrainer):
             data_collator=collator,
             train_dataset=Dataset.from_dict({"share": range(plan.steps * arguments.world_size)}),
             processing_class=tokenizer,
-            optimizers=(optimizer, schedule),
+            optimizers=optimizer_with_schedule(model, stage.optimizer, plan.steps),
             callbacks=[StepCallback(self, on_step)],
         )
         self.reference = read_reference(cache, self._compared)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from trainer.objectives.bradley_terry import bradley_terry_loss
-from trainer.optimizers import build_optimizer, learning_rate_scale
+from trainer.optimizers import optimizer_with_schedule
 from trainer.preference.pairs import Pair
 from trainer.preference.plan import PairPlan
 from trainer.preference.trainer import PairCollator
@@ -36,17 +36,13 @@ class ScoreTrainer(MicroBatchTrainer, RewardTrainer):
     ) -> None:
         self._centring = stage.centring
         self._sums = torch.zeros(4, dtype=torch.float64)
-        optimizer = build_optimizer(model, stage.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
-        )
         super().__init__(
             model=model,
             args=arguments,
             data_collator=PairCollator(pairs, plan, arguments.world_size, tokenizer),
             train_dataset=Dataset.from_dict({"share": range(plan.steps * arguments.world_size)}),
             processing_class=tokenizer,
-            optimizers=(optimizer, schedule),
+            optimizers=optimizer_with_schedule(model, stage.optimizer, plan.steps),
             callbacks=[StepCallback(self, on_step)],
         )
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
-from trainer.optimizers import build_optimizer, learning_rate_scale
+from trainer.optimizers import optimizer_with_schedule
 from trainer.recipe.stages import SFTStage
 from trainer.rows.batch import Batch, make_batch
 from trainer.sft.plan import Plan
@@ -36,10 +36,6 @@ class RowTrainer(MicroBatchTrainer, SFTTrainer):
         arguments: SFTConfig,
         on_step: OnStep,
     ) -> None:
-        optimizer = build_optimizer(model, stage.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: learning_rate_scale(step / plan.steps, stage.optimizer)
-        )
         self._totals = torch.zeros(3)
         self.vocabulary = model.get_output_embeddings().weight.shape[0]
         super().__init__(
@@ -48,7 +44,7 @@ class RowTrainer(MicroBatchTrainer, SFTTrainer):
             data_collator=_Collator(plan, arguments.world_size, tokenizer),
             train_dataset=Dataset.from_dict({"share": range(plan.steps * arguments.world_size)}),
             processing_class=tokenizer,
-            optimizers=(optimizer, schedule),
+            optimizers=optimizer_with_schedule(model, stage.optimizer, plan.steps),
             callbacks=[StepCallback(self, on_step)],
         )
 
