@@ -1,7 +1,7 @@
 """The page at `/`: ask, turn the dial, watch the model think. Static files over this server's public routes.
 
-The page holds no secrets and needs no API key; what it asks of the API does. It requests nothing from anywhere
-else, and its policy lets nothing run but its own scripts: all text of a model or a user becomes text nodes.
+The page holds no secrets and needs no API key; what it asks of the API does. It requests nothing of any other
+host, and its policy lets nothing run but its own scripts: text of models and users becomes text nodes only.
 """
 
 from importlib.resources import files

@@ -48,8 +48,8 @@ export class Column {
 
   // The model does not think.
   withoutBudget() {
-    this.parts.budget.closest("header").hidden = true;
-    this.parts.thought.hidden = this.parts.bar.hidden = this.parts.count.hidden = true;
+    const { budget, expected, gauge, thought } = this.parts;
+    budget.closest("header").hidden = expected.hidden = gauge.hidden = thought.hidden = true;
   }
 
   // Sends a request and follows its reply to the end. form: the model's thinking format, null without.
@@ -75,7 +75,8 @@ export class Column {
     const { parts } = this;
     this.body = body;
     this.running = new AbortController();
-    this.limit = body.thinking ? body.thinking.budget : null;
+    const asked = body.thinking?.budget ?? -1;
+    this.limit = asked < 0 ? null : asked;
     this.thinkingId = this.report = this.usage = null;
     const stopText = body.thinking?.stop_text ?? form?.stop_text ?? "";
     this.trace = new Trace(parts.trace, form ? stopText.split(form.close)[0] : "");
@@ -128,10 +129,11 @@ export class Column {
 
   #gauge(used, exact) {
     const { bar, fill, count } = this.parts;
-    const limited = Number.isFinite(this.limit) && this.limit >= 0;
-    const full = limited ? this.limit : null;
+    const full = this.limit;
     const about = exact || !used ? "" : "about ";
-    count.textContent = `${about}${words.count(used)} of ${full === null ? "no limit" : words.tokens(full)}`;
+    if (full === 0) count.textContent = "thinking off";
+    else if (full === null) count.textContent = `${about}${words.tokens(used)}, no limit`;
+    else count.textContent = `${about}${words.count(used)} of ${words.tokens(full)}`;
     bar.classList.toggle("open", full === null);
     fill.style.setProperty("--used", full ? Math.min(1, used / full) : 0);
     if (full) {

@@ -148,7 +148,8 @@ function arrangeColumns() {
 // Where the widest gap on the dial is, so that curve and columns differ.
 function nextBudget() {
   const taken = pointers.map(({ budget }) => scale.place(budget));
-  const free = scale.stops.map((stop) => Math.min(...taken.map((place) => Math.abs(place - scale.place(stop)))));
+  const distance = (stop) => Math.min(...taken.map((place) => Math.abs(place - scale.place(stop))));
+  const free = scale.stops.map(distance);
   return scale.stops[free.indexOf(Math.max(...free))];
 }
 
@@ -207,7 +208,8 @@ function showShade() {
   const on = byId("shade").checked && server.entropy && Boolean(server.form);
   byId("columns").classList.toggle("shaded", on);
   byId("legend").hidden = !on;
-  byId("shade").disabled = !server.entropy || !server.form;
+  byId("shade").disabled = !server.entropy;
+  byId("shade-label").hidden = !server.form;
 }
 
 function showCode(kind, body) {

@@ -34,7 +34,8 @@ export function requestOf(server, budget, more) {
 const THINKMATH = [
   [
     "race",
-    "Modulo 10, which machine ends highest, the first if tied? (1) 6 *9 *3 (2) 9 +3 +4 (3) 2 *7 *7 (4) 6 -3 +1 (5) 2 +9 -8",
+    "Modulo 10, which machine ends highest, the first if tied? " +
+      "(1) 6 *9 *3 (2) 9 +3 +4 (3) 2 *7 *7 (4) 6 -3 +1 (5) 2 +9 -8",
   ],
   ["expression", "Modulo 10, compute (((((7*5)-4)*3)*9)+3)*9."],
   ["chain", "Modulo 10, start with 4 and do +8, -3, -9, +2, *9, *3. Where do you end?"],

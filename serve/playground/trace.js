@@ -93,7 +93,7 @@ export class Trace {
     else this.host.append(insertion(text.trimStart()));
   }
 
-  // Where the server tells of no tokens: if the thinking so far ends with the early-stop sentence, set it apart.
+  // Where the server tells of no tokens: set the early-stop sentence apart once the thinking ends with it.
   #findInserted() {
     if (this.inserted || !this.stopSentence) return;
     const trimmed = this.text.trimEnd();
@@ -106,7 +106,8 @@ export class Trace {
 function shaded(text, { entropy, margin, upper }) {
   const to = known(upper) && upper - entropy > 0.005 ? ` to ${upper.toFixed(2)}` : "";
   const ahead = known(margin) ? `, ${(100 * margin).toFixed(0)} points ahead of the second` : "";
-  const token = el("span", { class: "token", title: `entropy ${entropy.toFixed(2)}${to} nats${ahead}` }, text);
+  const title = `entropy ${entropy.toFixed(2)}${to} nats${ahead}`;
+  const token = el("span", { class: "token", title }, text);
   token.style.setProperty("--shade", Math.min(1, entropy / FULL).toFixed(3));
   return token;
 }

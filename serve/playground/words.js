@@ -23,8 +23,8 @@ export const typedBudget = (budget) => (budget === null ? "no limit" : budget ==
 
 export function expectedWords(expected) {
   if (!expected) return "";
-  const share = `${percent(expected.accuracy)} [${(100 * expected.low).toFixed(1)}, ${(100 * expected.high).toFixed(1)}]`;
-  return `Expected: ${share} right, ${expected.tokens.toFixed(1)} tokens on average`;
+  const [low, high] = [expected.low, expected.high].map((share) => (100 * share).toFixed(1));
+  return `Expected: ${percent(expected.accuracy)} [${low}, ${high}] right, ${expected.tokens.toFixed(1)} tokens on average`;
 }
 
 const CAUSES = {
@@ -56,7 +56,7 @@ const LOWERED = {
 // A report as [name, value] pairs of text, those first that matter most; usage: of the reply, if it is known.
 export function reportRows(report, usage) {
   const rows = [
-    ["thinking", `${count(report.tokens)} of ${report.budget === null ? "no limit" : count(report.budget)}`],
+    ["thinking", report.budget ? `${count(report.tokens)} of ${tokens(report.budget)}` : tokens(report.tokens)],
   ];
   if (known(usage?.completion_tokens)) rows.push(["reply in all", tokens(usage.completion_tokens)]);
   rows.push(["time", `${report.seconds.toFixed(2)} s`]);
