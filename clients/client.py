@@ -178,6 +178,10 @@ class Client:
         """The served model's thinking tags and early-stop text; APIError 404 from servers without them."""
         return wire.parse_format(self._json("GET", "/v1/thinking/format"))
 
+    def thinking_profile(self) -> dict[str, Any]:
+        """The served model's measured curve and effort levels, as JSON; APIError 404 where there is none."""
+        return self._json("GET", "/v1/thinking/profile")
+
     def health(self) -> bool:
         """Whether the server answers and says it is well, now (asked once, no retries)."""
         try:
@@ -286,6 +290,10 @@ class AsyncClient:
     async def thinking_format(self) -> ThinkingFormat:
         """See Client.thinking_format."""
         return wire.parse_format(await self._json("GET", "/v1/thinking/format"))
+
+    async def thinking_profile(self) -> dict[str, Any]:
+        """See Client.thinking_profile."""
+        return await self._json("GET", "/v1/thinking/profile")
 
     async def health(self) -> bool:
         """See Client.health."""

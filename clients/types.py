@@ -41,8 +41,9 @@ class ThinkingReport:
     inserted_tokens: tokens of the early-stop text, 0 unless thinking was cut.
     blocks: how many thinking blocks there were. seconds: from the request's arrival to the end of the choice.
     The rest is None unless it was in force: requested_budget and lowered_by ("answer_reserve", "context" or
-    "ceiling"), when the budget is less than asked; effort, and calibrated: whether its budget was measured on
-    this model; deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
+    "ceiling"), when the budget is less than asked; effort; calibrated, of an effort, a target accuracy or a
+    cost: whether the budget was measured on this model; expected_accuracy under the budget, as measured;
+    deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
     waits: how often an early end of thinking was refused; entropy of the thinking's
     tokens. extra: members that this client does not know.
     """
@@ -57,6 +58,7 @@ class ThinkingReport:
     lowered_by: str | None = None
     effort: str | None = None
     calibrated: bool | None = None
+    expected_accuracy: float | None = None
     deadline: float | None = None
     deadline_missed: bool | None = None
     probes: int | None = None
@@ -210,8 +212,11 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: most thinking tokens of each choice; 0 turns thinking off, -1 means no limit.
     stop_text: early-stop text for this request, close tag included.
+    effort, target_accuracy, max_cost, family: the budget by what was measured of the model: a level ("none",
+        "minimal", "low", "medium", "high", "xhigh", "max"), the accuracy wanted, the most mean thinking
+        tokens, the kind of problem. All but effort need a server with a thinking profile.
     thinking: every member that the server's `thinking` object may have, such as {"deadline": 10, "soft": 16};
-        not those that are given by budget or stop_text too.
+        not those that are given by name too.
     thinking_id: the name of this request for `stop`, 1 to 64 letters, digits, - or _; the server makes one if
         none is given.
     model: name of a served model; by default the first one the server lists.
@@ -223,6 +228,10 @@ class SamplingOptions(TypedDict, total=False):
 
     budget: int | None
     stop_text: str | None
+    effort: str | None
+    target_accuracy: float | None
+    max_cost: float | None
+    family: str | None
     thinking: Mapping[str, Any] | None
     thinking_id: str | None
     model: str | None

@@ -34,6 +34,7 @@ UNKNOWN_LOGPROB = -9999.0
 
 Delta = EntropyDelta | ThinkingDelta | AnswerDelta
 
+_THINKING = ("budget", "stop_text", "effort", "target_accuracy", "max_cost", "family")
 _PASSED_ON = ("model", "n", "temperature", "top_p", "top_k", "max_tokens", "seed", "stop")
 
 
@@ -73,7 +74,7 @@ def _body(
         raise TypeError(f"unknown options {sorted(unknown)}")
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     body = start | {"model": model} | {key: given[key] for key in _PASSED_ON if key in given}
-    thinking = {key: given[key] for key in ("budget", "stop_text") if key in given}
+    thinking = {key: given[key] for key in _THINKING if key in given}
     twice = sorted(set(thinking) & set(given.get("thinking", {})))
     if twice:
         raise ValueError(f"{twice[0]} is given both by name and in thinking; it must be given once")

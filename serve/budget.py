@@ -56,6 +56,9 @@ class ThinkingBudget:
 
     budget: most thinking tokens of each choice; None is no limit, 0 is thinking off.
     ceiling: a limit on the budget that the request cannot raise. effort: a level that stands in for `budget`.
+    target_accuracy: the accuracy that stands in for `budget`, by the served model's thinking profile.
+    max_cost: most mean thinking tokens that the budget may cost, by the profile. family: of the profile's
+        curves the one that holds; None is that of all problems.
     deadline: seconds from arrival within which the whole response should be there.
     soft: within this many tokens of the budget, thinking stops at the end of a sentence or line.
     min_tokens: thinking that the model ends earlier goes on with `wait_text` (s1, arXiv 2501.19393).
@@ -68,6 +71,9 @@ class ThinkingBudget:
     budget: int | None = None
     ceiling: int | None = None
     effort: str | None = None
+    target_accuracy: float | None = None
+    max_cost: float | None = None
+    family: str | None = None
     deadline: float | None = None
     soft: int = 0
     min_tokens: int = 0
@@ -95,9 +101,9 @@ class ThinkingBudget:
 def with_members(base: ThinkingBudget, members: Mapping[str, Any], field: str = "thinking") -> ThinkingBudget:
     """`base` with the members of a `thinking` object, which win over it; null members are as if absent.
 
-    members: budget, effort, deadline, soft, min_tokens, wait_text, loop, confident, answer_reserve,
-        stop_text and entropy. -1 (budget), 0 (soft, min_tokens, answer_reserve) and false (deadline, loop,
-        confident, entropy) turn one off. A budget beats an effort.
+    members: those of `ThinkingBudget` but the ceiling. -1 (budget), 0 (soft, min_tokens, answer_reserve) and
+        false (target_accuracy, max_cost, family, deadline, loop, confident, entropy) turn one off. A budget
+        beats an effort; a target accuracy stands beside neither.
     Raises RequestError, its param `field`.member, for an unknown member or a wrong value.
     """
     given: dict[str, Any] = {}
@@ -110,11 +116,21 @@ def with_members(base: ThinkingBudget, members: Mapping[str, Any], field: str = 
         if value is not None:
             given[name] = _MEMBERS[name](f"{field}.{name}", value)
     if given.get("effort") == "none":
-        given = {"budget": 0, **given, "effort": None}
+        given = {"budget": 0, **given}
+    target = given.get("target_accuracy")
+    if target is not None and not {"budget", "effort"}.isdisjoint(given):
+        other = "a budget" if "budget" in given else "an effort"
+        raise RequestError(
+            f"{field}.target_accuracy",
+            f"{field}.target_accuracy is {target:g} beside {other}; one of them must go",
+        )
+    # What chooses the budget takes the place of what chose it by default.
+    if target is not None:
+        given |= {"budget": None, "effort": None}
     elif "budget" in given:
-        given["effort"] = None
+        given |= {"effort": None, "target_accuracy": None}
     elif "effort" in given:
-        given["budget"] = None
+        given |= {"budget": None, "target_accuracy": None}
     merged = replace(base, **given)
     if "min_tokens" in given and merged.budget is not None and merged.min_tokens > merged.budget:
         raise RequestError(
@@ -187,6 +203,33 @@ def _share(field: str, value: object) -> float:
     return number
 
 
+def _accuracy(field: str, value: object) -> float | None:
+    if value is False:
+        return None
+    number = _number(field, value)
+    if not 0 < number <= 1:
+        raise RequestError(
+            field,
+            f"{field} is {value!r}; it must be a share right, above 0 and at most 1, or false",
+        )
+    return number
+
+
+def _cost(field: str, value: object) -> float | None:
+    if value is False:
+        return None
+    if _number(field, value) < 0:
+        raise RequestError(
+            field,
+            f"{field} is {value!r}; it must be a mean number of tokens, at least 0, or false",
+        )
+    return _number(field, value)
+
+
+def _family(field: str, value: object) -> str | None:
+    return None if value is False else _text(field, value)
+
+
 def _at_least(least: int) -> Callable[[str, object], int]:
     return lambda field, value: _whole(field, value, least)
 
@@ -225,6 +268,9 @@ def _switch_or_object(
 _MEMBERS: dict[str, Callable[[str, Any], Any]] = {
     "budget": token_limit,
     "effort": effort_level,
+    "target_accuracy": _accuracy,
+    "max_cost": _cost,
+    "family": _family,
     "deadline": _seconds,
     "soft": _count,
     "min_tokens": _count,

@@ -168,7 +168,7 @@ def normalise_request(
     default: what holds for members that the request does not name; its ceiling holds always.
     form: the served model's; without it tags and switch are taken to be Qwen3's.
     Of several limits the smallest wins, of several efforts the lowest; a switch that is off is a limit of 0;
-    a limit beats an effort.
+    a limit beats an effort. A target accuracy stands beside neither.
     Raises RequestError, its param the field, for a wrong value, an unknown member or field that speaks of
     thinking, and fields that contradict each other.
     """
@@ -206,7 +206,7 @@ def normalise_request(
         members["budget"] = min((n for n in said.limits if n is not None), default=-1)
     elif effort is not None:
         members["effort"] = effort
-    elif on and default.budget == 0:
+    elif on and default.budget == 0 and members.get("target_accuracy") is None:
         members["budget"] = -1
     thinking = with_members(default, members)
     if route in ("chat", "responses", "messages"):

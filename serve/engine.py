@@ -33,6 +33,7 @@ from serve.grants import grant
 from serve.interrupts import Interrupted, InterruptibleLLM, Partial
 from serve.pace import Pace
 from serve.parameters import with_barred
+from serve.profile import ThinkingProfile
 from serve.trace import LiveThinking, ThinkingReport, ThinkingTracker, prompt_state
 
 logger = init_logger("vllm.thinkdial")
@@ -82,7 +83,8 @@ class ThinkingEngine(InterruptibleLLM):
     `SamplingParams.thinking_token_budget`. Each finished `CompletionOutput` carries its `ThinkingReport` as
     `.thinking`.
     thinking_format: the served model's, as its checkpoint says; None if it does not think.
-    default_thinking: for HTTP requests that ask for nothing. on_finish: called with each finished choice.
+    default_thinking: for HTTP requests that ask for nothing. profile: the model's thinking profile, from
+    which effort levels get their budgets; None without one. on_finish: called with each finished choice.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,6 +92,7 @@ class ThinkingEngine(InterruptibleLLM):
         measured.install(self.input_processor)
         self.thinking_format = find_format(self.renderer.tokenizer, Path(self.model_config.model))
         self.default_thinking = ThinkingBudget()
+        self.profile: ThinkingProfile | None = None
         self.on_finish: Callable[[ThinkingTracker], None] | None = None
         self.pace = Pace()
 
@@ -173,6 +176,7 @@ class ThinkingEngine(InterruptibleLLM):
             max_tokens=room if params.max_tokens is None else min(params.max_tokens, room),
             room=room,
             overhead=(state != "thinking") + len(stop_ids),
+            profile=self.profile,
         )
         if granted.budget == 0:
             prompt = self._thinking_off(prompt)

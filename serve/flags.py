@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from serve.budget import RequestError, ThinkingBudget, with_members
+from serve.profile import PROFILE
 
 EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
 Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
@@ -54,6 +55,17 @@ def _thinking_flags(group: argparse._ArgumentGroup) -> None:
         default=ThinkingBudget(),
         metavar="JSON",
         help="members of `thinking` for requests that do not name them, e.g. '{\"deadline\": 30}'",
+    )
+    profile = group.add_mutually_exclusive_group()
+    profile.add_argument(
+        "--profile",
+        type=Path,
+        metavar="FILE",
+        help="thinking profile of MODEL, from which effort levels get their budgets "
+        f"(default: {PROFILE} in its folder, if there is one)",
+    )
+    profile.add_argument(
+        "--no-profile", action="store_true", help="serve without: effort levels are shares of max_tokens"
     )
     group.add_argument(
         "--thinking-stop-text", metavar="TEXT", help="inserted when thinking is cut; holds the closing tag"

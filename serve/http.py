@@ -20,6 +20,7 @@ from serve.budget import RequestError, ThinkingBudget
 from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
 from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
 from serve.formats import no_thinking
+from serve.grants import measured_curve
 from serve.live import LIVE_REQUESTS, key_name
 from serve.reports import (
     BatchReporter,
@@ -48,6 +49,11 @@ COUNT_TOKENS = "/v1/messages/count_tokens"
 STORED = "/v1/responses/"
 """Prefix of the routes of stored responses."""
 
+NO_PROFILE = (
+    "the server has no thinking profile; measure the model (thinkdial eval sweep, then profile) and serve it "
+    "with --profile"
+)
+
 router = APIRouter()
 router.include_router(live_requests.router)
 
@@ -63,6 +69,16 @@ async def thinking_format(request: Request) -> Response:
         return _error(404, "NotFoundError", error.param, str(error))
     described = engine.thinking_format.describe(model)
     return JSONResponse({**described, "default_budget": engine.default_thinking.budget})
+
+
+@router.get("/v1/thinking/profile")
+async def thinking_profile(request: Request) -> Response:
+    """The measured curve of the served model, and the budget of every effort level; null is no limit."""
+    engine: ThinkingEngine = request.app.state.engine_client
+    if engine.profile is None:
+        return _error(404, "NotFoundError", "profile", NO_PROFILE)
+    levels = {"none": 0, **engine.profile.overall.levels}
+    return JSONResponse({**engine.profile.document, "levels": levels})
 
 
 class ThinkingMiddleware:
@@ -187,6 +203,7 @@ def _asked(scope: Message, body: dict[str, Any], route: Route) -> Normalised:
     form, default = state.engine_client.thinking_format, _default(scope)
     asked = normalise_request(body, route, default, form)
     if form is not None:
+        measured_curve(asked.thinking, state.engine_client.profile)
         return asked
     wish = replace(asked.thinking, ceiling=None, effort=None)
     if asked.thinking != default and wish not in (ThinkingBudget(), ThinkingBudget(0)):

@@ -66,6 +66,11 @@ class KeyRing:
     def __len__(self) -> int:
         return len(self._keys)
 
+    @property
+    def defaults(self) -> list[ThinkingBudget]:
+        """The defaults that keys have of their own."""
+        return [key.default for key in self._keys.values() if key.default is not None]
+
     def find(self, presented: Iterable[str]) -> ApiKey | None:
         """The key that one of the presented secrets is, in a time that does not depend on which."""
         found: ApiKey | None = None

@@ -68,6 +68,18 @@ FORMAT: Schema = {
     "required": ["model"],
     "description": "Its tags, the early-stop text and their token ids.",
 }
+PROFILE: Schema = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "curve": {"type": "array", "items": {"type": "object"}},
+        "families": {"type": "object"},
+        "rule": {"type": "string"},
+        "levels": {"type": "object", "additionalProperties": {"type": ["integer", "null"], "minimum": 0}},
+    },
+    "required": ["model", "curve", "families", "rule", "levels"],
+    "description": "The model's thinking profile, and the budget of each effort level; null is no limit.",
+}
 STOPPED: Schema = {
     "type": "object",
     "properties": {"id": {"type": "string"}, "stopping": {"type": "integer", "minimum": 0}},
@@ -119,6 +131,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Answer now: end the thinking of a running request", STOPPED, statuses=(404,)
     ),
     ("get", "/v1/thinking/format"): Operation("How the served model writes its thinking", FORMAT),
+    ("get", "/v1/thinking/profile"): Operation(
+        "Measured accuracy by budget, and the budgets of effort levels", PROFILE, statuses=(404,)
+    ),
     ("get", "/v1/models"): Operation("The served models", ModelList),
     ("post", "/tokenize"): Operation("Text or chat to token ids", TokenizeResponse, statuses=(400, 404, 500)),
     ("post", "/detokenize"): Operation("Token ids to text", DetokenizeResponse, statuses=(400, 404, 500)),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.budget import EFFORT_SHARES
+from serve.checkpoint import checkpoint_files, checkpoint_hash
 
 PROFILE = "thinking_profile.json"
 """Name of the file beside the checkpoint."""
@@ -58,6 +59,11 @@ class BudgetCurve:
     def peak(self) -> float:
         """The highest expected accuracy."""
         return max(point.fitted for point in self.points)
+
+    def covers(self, budget: int | None) -> bool:
+        """Whether the measurement reaches down to a budget."""
+        first = self.points[0].budget
+        return budget is None or (first is not None and first <= budget)
 
     def accuracy_at(self, budget: int | None) -> float:
         """Expected accuracy under a budget."""
@@ -139,6 +145,37 @@ class ThinkingProfile:
     def curve(self, family: str | None) -> BudgetCurve:
         """The curve of a family; None is all problems together. Raises KeyError for an unknown one."""
         return self.overall if family is None else self.families[family]
+
+
+def find_profile(model: str, served: Sequence[str], named: Path | None = None) -> ThinkingProfile | None:
+    """The profile of the model that is served: the file `named`, else the one beside its checkpoint, if any.
+
+    model: folder or hub name. served: the names that it is served under. The profile must be this model's: by
+    the hash of the checkpoint where both the profile and a folder have one, else by its name.
+    Raises ValueError if it is another's, and where `read_profile` does; OSError if there is no file `named`.
+    """
+    folder = Path(model)
+    path = named or folder / PROFILE
+    if named is None and not path.is_file():
+        return None
+    profile = read_profile(path)
+    remedy = (
+        "measure this model (thinkdial eval sweep, then profile --checkpoint), give its profile with "
+        "--profile, or serve it without one with --no-profile"
+    )
+    if profile.checkpoint_sha256 is not None and folder.is_dir():
+        found = checkpoint_hash(checkpoint_files(folder))
+        if found != profile.checkpoint_sha256:
+            raise ValueError(
+                f"{path}: checkpoint_sha256: {profile.checkpoint_sha256} is another checkpoint's, that of "
+                f"{model} is {found}; {remedy}"
+            )
+    elif profile.model not in served:
+        raise ValueError(
+            f"{path}: model: {profile.model!r} is another model than is served ({', '.join(served)}), and "
+            f"there are no two checkpoint hashes to compare; {remedy}"
+        )
+    return profile
 
 
 def read_profile(path: Path) -> ThinkingProfile:

@@ -47,6 +47,22 @@ THINKING: Schema = _object(
     {
         "budget": LIMIT,
         "effort": EFFORT,
+        "target_accuracy": {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+                {"const": False},
+                {"type": "null"},
+            ],
+            "description": "The smallest budget whose measured accuracy reaches this; needs a profile.",
+        },
+        "max_cost": {
+            "anyOf": [{"type": "number", "minimum": 0}, {"const": False}, {"type": "null"}],
+            "description": "Most mean thinking tokens, as measured; needs a profile.",
+        },
+        "family": {
+            "anyOf": [{"type": "string"}, {"const": False}, {"type": "null"}],
+            "description": "The kind of problem whose measured curve holds; needs a profile.",
+        },
         "deadline": {
             "anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": False}, {"type": "null"}],
             "description": "Seconds from arrival in which the whole response should be there; false is none.",

@@ -36,11 +36,13 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from serve import http, logs, openapi, playground, updates
 from serve.engine import ThinkingEngine
 from serve.formats import ThinkingFormat, find_format
+from serve.grants import measured_curve
 from serve.keys import KEY_VARIABLES, KeyRing, load_keys
 from serve.lifecycle import serve_until_stopped
 from serve.limits import METRICS, Admission, Gate
 from serve.literals import LiteralSafeRenderer
 from serve.metrics import ThinkingMetrics
+from serve.profile import ThinkingProfile, find_profile
 from serve.reasoning_parser import register
 from serve.trace import ThinkingTracker
 
@@ -66,6 +68,9 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
     engine_args = AsyncEngineArgs.from_cli_args(args)
     try:
         keys = load_keys(args.api_key or [], ours.api_key_file, os.environ, ours.default_thinking)
+        profile = _profile(ours, args)
+        for default in (ours.default_thinking, *keys.defaults):
+            measured_curve(default, profile)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     try:
@@ -91,9 +96,20 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
     for name in KEY_VARIABLES:
         os.environ.pop(name, None)
     try:
-        return _serve(ours, args, engine_args, config, form, keys)
+        return _serve(ours, args, engine_args, config, form, profile, keys)
     except KeyboardInterrupt:  # a signal during start-up
         return 0
+
+
+def _profile(ours: argparse.Namespace, args: argparse.Namespace) -> ThinkingProfile | None:
+    """The profile that the flags ask for. Raises ValueError or OSError if it is wrong."""
+    if ours.weight_updates is not None and ours.profile is not None:
+        raise ValueError(
+            f"--profile: {ours.profile} tells of weights that --weight-updates replaces; drop one of them"
+        )
+    if ours.weight_updates is not None or ours.no_profile:
+        return None
+    return find_profile(args.model, args.served_model_name or [args.model], ours.profile)
 
 
 def _serve(
@@ -102,6 +118,7 @@ def _serve(
     engine_args: AsyncEngineArgs,
     config: VllmConfig,
     form: ThinkingFormat | None,
+    profile: ThinkingProfile | None,
     keys: KeyRing,
 ) -> int:
     """Start the engine, then HTTP; a start-up that a signal interrupts still shuts its engine down."""
@@ -122,6 +139,7 @@ def _serve(
     try:
         engine.thinking_format = form
         engine.default_thinking = ours.default_thinking
+        engine.profile = profile
         return uvloop.run(_serve_http(ours, args, engine, sock, keys))
     finally:
         engine.shutdown(timeout=0)

@@ -40,7 +40,8 @@ class ThinkingReport:
     inserted_tokens: inserted into the reply, not generated. blocks: how many there were.
     seconds: from the request's arrival to the end of this choice.
     The rest is told only of what was in force: requested_budget and lowered_by when the budget is less than
-    asked; effort, and whether its budget was measured on this model; deadline in seconds and whether it was
+    asked; effort; calibrated, of an effort, a target accuracy or a cost: whether the budget was measured on
+    this model; expected_accuracy under the budget, by its profile; deadline in seconds and whether it was
     missed; probes and probe_tokens (generated, but not in the reply); waits: how often an early end of
     thinking was refused; entropy of the thinking's tokens.
     """
@@ -55,6 +56,7 @@ class ThinkingReport:
     lowered_by: LoweredBy | None = None
     effort: str | None = None
     calibrated: bool | None = None
+    expected_accuracy: float | None = None
     deadline: float | None = None
     deadline_missed: bool | None = None
     probes: int | None = None
@@ -291,7 +293,8 @@ class ThinkingTracker:
             requested_budget=self.grant.requested if self.grant.lowered_by else None,
             lowered_by=self.grant.lowered_by,
             effort=asked.effort,
-            calibrated=None if asked.effort is None else False,
+            calibrated=self.grant.calibrated if asked.effort or self.grant.calibrated else None,
+            expected_accuracy=self.grant.expected_accuracy,
             deadline=asked.deadline,
             deadline_missed=None if asked.deadline is None else seconds > asked.deadline,
             probes=self.probes if probed else None,

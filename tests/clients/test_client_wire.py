@@ -105,6 +105,8 @@ def test_members_of_thinking() -> None:
     body = wire.chat_body("hi", {"thinking": {"deadline": 2.5, "soft": 8}, "budget": 3}, "m", stream=False)
     assert body["thinking"] == {"deadline": 2.5, "soft": 8, "budget": 3}
     assert wire.completion_body("hi", {"thinking": {"loop": True}}, "m")["thinking"] == {"loop": True}
+    wanted = {"effort": "low", "target_accuracy": 0.9, "max_cost": 40.0, "family": "chain"}
+    assert wire.chat_body("hi", {**wanted}, "m", stream=False)["thinking"] == wanted  # type: ignore[typeddict-item]
     with pytest.raises(ValueError, match="budget is given both"):
         wire.chat_body("hi", {"thinking": {"budget": 3}, "budget": 3}, "m", stream=False)
 
@@ -112,6 +114,7 @@ def test_members_of_thinking() -> None:
 def test_nothing_of_a_report_is_lost() -> None:
     members = {"stop_cause": "deadline", "budget": None, "tokens": 3, "inserted_tokens": 2, "blocks": 1}
     members |= {"seconds": 0.5, "deadline": 1.5, "deadline_missed": False}
+    members |= {"calibrated": True, "expected_accuracy": 0.9}
     report = wire.parse_report(members | {"id": "think-1", "novelty": [1]})
     assert report == ThinkingReport(**members, extra={"novelty": [1]})
 

@@ -70,9 +70,10 @@ class Server:
 
 
 def facts(report: dict[str, Any]) -> dict[str, Any]:
-    """A report without its time, and without its blocks, which follow from the reply's tokens."""
+    """A report without its time, its blocks, which follow from the reply's tokens, and what was expected."""
     assert report["seconds"] > 0
-    return {name: value for name, value in report.items() if name not in ("seconds", "blocks")}
+    left_out = ("seconds", "blocks", "expected_accuracy")
+    return {name: value for name, value in report.items() if name not in left_out}
 
 
 def events(text: str) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """The profile as the server reads it: interpolation, its inverses, and files that it refuses."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,37 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.budget import EFFORT_SHARES
-from serve.profile import BudgetCurve, CurvePoint, read_profile
-
-LEVELS = {"minimal": 4, "low": 10, "medium": 16, "high": 24, "xhigh": 32, "max": "max"}
-
-
-def row(budget: int | str, accuracy: float, tokens: float) -> dict[str, Any]:
-    near = {"low": max(0.0, accuracy - 0.02), "high": min(1.0, accuracy + 0.02)}
-    return {"budget": budget, "accuracy": accuracy, "fitted": accuracy, "mean_thinking_tokens": tokens} | near
-
-
-CURVE = [row(0, 0.2, 0), row(8, 0.4, 8), row(16, 0.8, 14), row(32, 0.9, 20), row("max", 0.95, 25)]
-
-
-def document(**changes: Any) -> dict[str, Any]:
-    recommended = {name: {"budget": budget} for name, budget in LEVELS.items()}
-    found = {
-        "format": 2,
-        "model": "made",
-        "checkpoint_sha256": None,
-        "axis": "tokens",
-        "curve": CURVE,
-        "recommended": recommended,
-        "families": {"chain": {"curve": CURVE[:2], "recommended": recommended}},
-        "rule": "as made",
-    }
-    return found | changes
-
-
-def write(path: Path, **changes: Any) -> Path:
-    path.write_text(json.dumps(document(**changes)))
-    return path
+from serve.checkpoint import checkpoint_files, checkpoint_hash
+from serve.profile import PROFILE, BudgetCurve, CurvePoint, find_profile, read_profile
+from tests.serve.made_profile import CHAIN, CURVE, LEVELS, document, recommended, row, write_profile
 
 
 def curve(*rows: dict[str, Any]) -> BudgetCurve:
@@ -61,11 +32,12 @@ def curve(*rows: dict[str, Any]) -> BudgetCurve:
 
 
 def test_a_profile_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found = read_profile(write(tmp_path / "p.json"))
+    found = read_profile(write_profile(tmp_path / "p.json"))
     assert found.overall.levels == {**LEVELS, "max": None}
     assert list(found.overall.levels) == list(EFFORT_SHARES)
     assert [point.budget for point in found.overall.points] == [0, 8, 16, 32, None]
-    assert found.curve("chain").points == found.overall.points[:2]
+    assert found.curve("chain").points == curve(*CHAIN).points
+    assert found.curve("chain").levels["low"] == 12
     assert found.curve(None) is found.overall
     assert found.document == document()
     with pytest.raises(KeyError):
@@ -163,7 +135,7 @@ def test_inverses_are_exact_to_the_token(
 )
 def test_a_wrong_file_is_refused_by_field(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        read_profile(write(tmp_path / "p.json", **changes))
+        read_profile(write_profile(tmp_path / "p.json", **changes))
     assert str(tmp_path / "p.json") in str(error.value)
 
 
@@ -174,3 +146,41 @@ def test_what_is_no_json_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text("[]")
     with pytest.raises(ValueError, match=r"format: \[\] is not 2"):
         read_profile(tmp_path / "p.json")
+
+
+def model_folder(folder: Path, weights: str = "weights") -> Path:
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text(weights)
+    return folder
+
+
+def test_the_profile_beside_a_checkpoint_is_found(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "model")
+    assert find_profile(str(model), ["model"]) is None
+    write_profile(model / PROFILE, checkpoint_sha256=checkpoint_hash(checkpoint_files(model)))
+    found = find_profile(str(model), ["whatever it is called"])
+    assert found is not None
+    assert found.overall.levels["low"] == 10
+    named = write_profile(tmp_path / "other.json", model="model", recommended=recommended(low=11))
+    other = find_profile(str(model), ["model"], named)
+    assert other is not None
+    assert other.overall.levels["low"] == 11
+    with pytest.raises(FileNotFoundError):
+        find_profile(str(model), ["model"], tmp_path / "none.json")
+
+
+def test_the_profile_of_another_model_is_refused(tmp_path: Path) -> None:
+    model = model_folder(tmp_path / "model")
+    before = checkpoint_hash(checkpoint_files(model))
+    write_profile(model / PROFILE, model="model", checkpoint_sha256=before)
+    (model / "model.safetensors").write_text("trained on")
+    now = checkpoint_hash(checkpoint_files(model))
+    with pytest.raises(ValueError, match=f"{before} is another checkpoint's.* is {now}; measure this model"):
+        find_profile(str(model), ["model"])
+    # Without two hashes the name decides.
+    nameless = write_profile(tmp_path / "nameless.json", model="name")
+    for served, named in (("org/name", model / PROFILE), (str(model), nameless)):
+        assert find_profile(served, ["other", "model", "name"], named) is not None
+        with pytest.raises(ValueError, match=r"model: '\w+' is another model than is served \(other\)"):
+            find_profile(served, ["other"], named)

@@ -289,6 +289,24 @@ def test_server_default() -> None:
     )
 
 
+def test_a_target_accuracy_stands_alone() -> None:
+    target = {"thinking": {"target_accuracy": 0.9, "max_cost": 40, "family": "chain"}}
+    wanted = ThinkingBudget(target_accuracy=0.9, max_cost=40, family="chain")
+    for default in (NONE, FIVE, ThinkingBudget(0), ThinkingBudget(effort="low")):
+        assert normalise_request({**target, "enable_thinking": True}, "chat", default)[0] == wanted
+    for other in ({"reasoning_effort": "low"}, {"thinking_budget": 9}, {"enable_thinking": False}):
+        with pytest.raises(RequestError, match="beside") as error:
+            normalise_request(target | other, "chat")
+        assert error.value.param == "thinking.target_accuracy"
+    # What a request says itself takes the place of a default.
+    assert normalise_request({"thinking_budget": 9}, "chat", wanted)[0] == ThinkingBudget(
+        9, max_cost=40, family="chain"
+    )
+    assert normalise_request({"reasoning_effort": "low"}, "chat", wanted)[0].target_accuracy is None
+    off = {"target_accuracy": False, "max_cost": False, "family": False}
+    assert normalise_request({"thinking": off}, "chat", wanted)[0] == NONE
+
+
 def test_a_request_may_turn_on_what_the_default_turns_off() -> None:
     off = ThinkingBudget(0)
     assert normalise_request({}, "chat", off)[:2] == (

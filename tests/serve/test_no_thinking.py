@@ -77,3 +77,11 @@ def test_the_page_has_no_dial(thoughtless: httpx.Client, browser: Browser) -> No
     assert page.locator(".answer").inner_text() != ""
     assert violations(page) == []
     page.close()
+
+
+def test_there_is_no_profile_to_show(thoughtless: httpx.Client) -> None:
+    response = thoughtless.get("/v1/thinking/profile")
+    assert response.status_code == 404
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "has no thinking profile; measure the model" in error["message"]

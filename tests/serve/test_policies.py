@@ -241,6 +241,14 @@ def test_members() -> None:
         ({"confident": {"induce": 3}}, "thinking.confident.induce"),
         ({"answer_reserve": None, "effort": "huge"}, "thinking.effort"),
         ({"wait_text": 3}, "thinking.wait_text"),
+        ({"target_accuracy": 0}, "thinking.target_accuracy"),
+        ({"target_accuracy": 1.1}, "thinking.target_accuracy"),
+        ({"target_accuracy": True}, "thinking.target_accuracy"),
+        ({"target_accuracy": 0.5, "effort": "low"}, "thinking.target_accuracy"),
+        ({"target_accuracy": 0.5, "budget": 3}, "thinking.target_accuracy"),
+        ({"max_cost": -1}, "thinking.max_cost"),
+        ({"max_cost": True}, "thinking.max_cost"),
+        ({"family": 3}, "thinking.family"),
     ],
 )
 def test_wrong_members(members: dict[str, object], param: str) -> None:
