@@ -21,12 +21,13 @@ export class Curve {
     }));
   }
 
-  // {accuracy, low, high, tokens} to expect at a budget (null: no limit), linear between measured budgets.
+  // {accuracy, low, high, tokens} to expect at a budget (null: no limit), linear between measured budgets;
+  // null below the first of them.
   at(budget) {
     const last = this.points.at(-1);
     if (!known(budget) || budget >= last.place) return last;
     const after = this.points.findIndex((point) => point.place >= budget);
-    if (after === 0) return this.points[0];
+    if (after === 0) return this.points[0].place === budget ? this.points[0] : null;
     const [a, b] = [this.points[after - 1], this.points[after]];
     const share = (budget - a.place) / (b.place - a.place);
     const between = (name) => a[name] + (b[name] - a[name]) * share;

@@ -59,9 +59,9 @@ export function drawCurve(frame, scale, curve) {
   });
   for (const { budget } of curve.points)
     if (budget >= scale.low && budget <= scale.high) inner.push(at(scale.place(budget), budget));
-  inner.sort((a, b) => a.x - b.x);
-  const [off, unlimited] = [at(0, 0), at(1, null)];
-  const all = [off, ...inner, unlimited];
+  const all = [at(0, 0), ...inner.sort((a, b) => a.x - b.x), at(1, null)].filter(({ it }) => it);
+  const [from, to] = [scale.low, scale.high].map((budget) => frame.x(scale.place(budget)));
+  const on = all.filter(({ x }) => x >= from && x <= to);
   const band = [
     ...all.map(({ x, it }) => [x, frame.y(it.high)]),
     ...all.toReversed().map(({ x, it }) => [x, frame.y(it.low)]),
@@ -71,9 +71,8 @@ export function drawCurve(frame, scale, curve) {
     "g",
     { class: "curve" },
     svg("path", { class: "band", d: `M${line(band)}Z` }),
-    svg("path", { class: "line", d: path(...inner) }),
-    svg("path", { class: "line jump", d: path(off, inner[0]) }),
-    svg("path", { class: "line jump", d: path(inner.at(-1), unlimited) }),
+    svg("path", { class: "line jump", d: path(...all) }),
+    svg("path", { class: "line", d: on.length ? path(...on) : "" }),
     curve.points.map(({ budget, measured }) =>
       svg("circle", {
         class: "measured",

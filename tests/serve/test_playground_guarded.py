@@ -10,61 +10,26 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
-from serve.budget import EFFORT_SHARES
 from serve.checkpoint import checkpoint_files, checkpoint_hash
 from serve.launch import RunningServer, start_server
 from serve.playground import FILES
 from serve.profile import PROFILE, read_profile
 from tests.browsing import PATIENCE, violations
+from tests.serve.made_profile import write_profile
 
 KEY = "sk-playground"
 QUESTION = "Modulo 10, compute (((((7*5)-4)*3)*9)+3)*9."
 THINKS = 1200
 """Tokens that it thinks at least, unless it is stopped."""
 
-BUDGETS = (0, 8, 32, 64, "max")
-FITTED = (0.5, 0.5, 0.7, 0.9, 0.95)
-TOKENS = (0.0, 7.5, 25.0, 38.0, 41.5)
-CHAIN = (0.1, 0.1, 0.2, 0.6, 0.8)
-LEVELS = {"minimal": 0, "low": 32, "medium": 48, "high": 64, "xhigh": 64, "max": "max"}
-
 Open = Callable[..., Page]
-
-
-def curve(fitted: tuple[float, ...]) -> dict[str, Any]:
-    """A curve of a profile and its levels, as `thinkdial eval profile` writes them."""
-    rows = zip(BUDGETS, fitted, TOKENS, strict=True)
-    return {
-        "curve": [
-            {
-                "budget": budget,
-                "n": 100,
-                "accuracy": share - 0.01,
-                "low": share - 0.05,
-                "high": share + 0.04,
-                "fitted": share,
-                "mean_thinking_tokens": tokens,
-            }
-            for budget, share, tokens in rows
-        ],
-        "recommended": {name: {"budget": LEVELS[name]} for name in EFFORT_SHARES},
-    }
 
 
 @pytest.fixture(scope="module")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    digest = checkpoint_hash(checkpoint_files(DEFAULT_MODEL))
     path = tmp_path_factory.mktemp("profile") / PROFILE
-    document = {
-        "format": 2,
-        "model": DEFAULT_MODEL_NAME,
-        "checkpoint_sha256": checkpoint_hash(checkpoint_files(DEFAULT_MODEL)),
-        "axis": "tokens",
-        "rule": "made for a test",
-        "families": {"chain": curve(CHAIN)},
-        **curve(FITTED),
-    }
-    path.write_text(json.dumps(document))
-    return path
+    return write_profile(path, model=DEFAULT_MODEL_NAME, checkpoint_sha256=digest)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +90,7 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open) -> None:
     assert page.evaluate("[document.cookie, ...Object.values(localStorage)].join('')") == ""
     page.get_by_label("Question", exact=True).fill(QUESTION)
     page.get_by_role("button", name="Ask", exact=True).click()
-    expect(page.locator(".cause")).to_contain_text("budget of 48")
+    expect(page.locator(".cause")).to_contain_text("budget of 16")
     page.get_by_role("button", name="Copy as Python").click()
     code = page.locator("#code-text").input_value()
     assert 'os.environ["THINKDIAL_API_KEY"]' in code
@@ -136,53 +101,56 @@ def test_the_key_is_asked_for_and_stays_in_the_tab(open_page: Open) -> None:
     assert page.evaluate("sessionStorage.length") == 0
 
 
-def test_the_curve_is_the_servers(open_page: Open, profile: Path) -> None:
+@pytest.mark.parametrize("family", ["", "chain"])
+def test_the_curve_is_the_servers(open_page: Open, profile: Path, family: str) -> None:
     page = open_page()
-    budgets = [0, 1, 8, 20, 33, 64, 65, 100, 127, 128, 5000, None]
+    budgets = [0, 1, 7, 8, 20, 31, 32, 33, 50, 63, 64, 5000, None]
     told = page.evaluate(
-        """async ([document, budgets]) => {
+        """async ([document, family, budgets]) => {
           const { curvesOf } = await import("/playground/curve.js");
-          const { curve } = curvesOf(document).get("");
-          return budgets.map((budget) => [curve.at(budget).accuracy, curve.at(budget).tokens]);
+          const { curve } = curvesOf(document).get(family);
+          return budgets.map((budget) => curve.at(budget)).map((it) => it && [it.accuracy, it.tokens]);
         }""",
-        [json.loads(profile.read_text()), budgets],
+        [json.loads(profile.read_text()), family, budgets],
     )
-    ours = read_profile(profile).overall
-    for budget, (accuracy, tokens) in zip(budgets, told, strict=True):
-        assert accuracy == pytest.approx(ours.accuracy_at(budget)), budget
-        assert tokens == pytest.approx(ours.tokens_at(budget)), budget
+    curve = read_profile(profile).curve(family or None)
+    for budget, there in zip(budgets, told, strict=True):
+        if curve.covers(budget):
+            assert there == pytest.approx([curve.accuracy_at(budget), curve.tokens_at(budget)]), budget
+        else:
+            assert there is None
 
 
 def test_the_dial_turns_by_keys_and_by_pointer(open_page: Open) -> None:
     page = open_page()
     slider = page.get_by_role("slider", name="Budget A")
     reading = page.locator("#dial .reading")
-    expect(reading).to_have_text("80.0 % at 48 tokens")  # medium, between 32 and 64
+    expect(reading).to_have_text("80.0 % at 16 tokens")  # the level medium
     expect(page.locator(".expected")).to_have_text(
-        "Expected: 80.0 % [75.0, 84.0] right, 31.5 tokens on average"
+        "Expected: 80.0 % [78.0, 82.0] right, 14.0 tokens on average"
     )
     slider.focus()
     page.keyboard.press("Home")
-    expect(slider).to_have_attribute("aria-valuetext", "thinking off, 50.0 % right as measured")
+    expect(slider).to_have_attribute("aria-valuetext", "thinking off, 20.0 % right as measured")
     page.keyboard.press("ArrowRight")
-    expect(reading).to_have_text("50.0 % at 4 tokens")
+    expect(reading).to_have_text("30.0 % at 4 tokens")
     page.keyboard.press("End")
     expect(reading).to_have_text("95.0 % at no limit")
     page.keyboard.press("ArrowLeft")
-    expect(reading).to_have_text("95.0 % at 128 tokens")
+    expect(reading).to_have_text("95.0 % at 64 tokens")
     page.get_by_role("button", name="high", exact=True).click()
-    expect(reading).to_have_text("90.0 % at 64 tokens")
+    expect(reading).to_have_text("85.0 % at 24 tokens")
     page.get_by_label("curve of").select_option("chain")
-    expect(reading).to_have_text("60.0 % at 64 tokens")
+    expect(reading).to_have_text("50.0 % at 24 tokens")
     box = page.locator("#dial svg").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + 3, box["y"] + box["height"] / 2, steps=4)
-    expect(reading).to_have_text("10.0 % at thinking off")
+    expect(reading).to_have_text("thinking off")
     page.mouse.move(box["x"] + box["width"] - 3, box["y"] + 20, steps=4)
     page.mouse.up()
-    expect(reading).to_have_text("80.0 % at no limit")
+    expect(reading).to_have_text("60.0 % at no limit")
     expect(page.get_by_label("Thinking tokens of budget A")).to_have_value("no limit")
     assert violations(page) == []
 
