@@ -9,7 +9,7 @@ const RADIUS = 11;
 // Sizes in CSS pixels; a dial without a curve is its axis only.
 export function frameOf(width, curve) {
   const top = 30;
-  const height = curve ? Math.max(200, Math.min(270, width * 0.32)) : 92;
+  const height = curve ? Math.max(190, Math.min(240, width * 0.3)) : 92;
   const [left, right] = [curve ? 62 : 22, width - 32];
   const base = height - 34;
   return {
