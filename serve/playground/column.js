@@ -5,9 +5,11 @@ import { el, instance } from "./dom.js";
 import { Trace } from "./trace.js";
 import * as words from "./words.js";
 
+const NOW = "Answer now";
+
 export class Column {
   // pointer: {letter, budget}. on: {change(column, budget), remove(column), code(kind, body), say(text),
-  // noEntropy(message)}.
+  // noEntropy(message), failed(error)}.
   constructor(pointer, on) {
     this.pointer = pointer;
     this.on = on;
@@ -83,8 +85,8 @@ export class Column {
     parts.reply.hidden = false;
     parts.error.hidden = parts.told.hidden = true;
     parts.now.hidden = !form || this.limit === 0;
-    parts.now.disabled = false;
-    parts.now.textContent = "Answer now";
+    parts.now.disabled = true;
+    parts.now.textContent = NOW;
     parts.answer.textContent = "";
     this.root.classList.add("running");
     this.#gauge(0, false);
@@ -108,7 +110,8 @@ export class Column {
     const choice = chunk.choices?.[0];
     if (!choice) return;
     const { delta = {}, thinking = {} } = choice;
-    this.thinkingId ??= thinking?.id;
+    this.thinkingId ??= thinking?.id ?? null;
+    if (parts.now.textContent === NOW) parts.now.disabled = !this.thinkingId;
     const thought = delta.reasoning ?? delta.reasoning_content ?? "";
     // The last chunk has the report instead, whose `tokens` is their number.
     const told = Array.isArray(thinking?.entropy?.tokens) ? thinking.entropy : null;
