@@ -1,7 +1,7 @@
 """What a request may ask of its thinking: `ThinkingBudget`, its members, and how they are checked."""
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -181,7 +181,9 @@ def boolean(field: str, value: object) -> bool:
 
 
 def _number(field: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # A whole number may be too large for a float; NaN is not less than anything.
+    most = sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
         raise RequestError(field, f"{field} is {value!r}; it must be a number")
     return float(value)
 

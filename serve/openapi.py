@@ -26,7 +26,15 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesResponse
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse, ModelList
 from vllm.entrypoints.serve.tokenize.protocol import DetokenizeResponse, TokenizeResponse
 
-from serve.schemas import REASONING_TOKENS, REPORT, REPORT_OR_ID, REPORT_PARTS, Schema, request_fields
+from serve.schemas import (
+    PROFILE,
+    REASONING_TOKENS,
+    REPORT,
+    REPORT_OR_ID,
+    REPORT_PARTS,
+    Schema,
+    request_fields,
+)
 
 COMPONENTS = "#/components/schemas/"
 OUR_MODELS = f"{COMPONENTS}reply."
@@ -67,18 +75,6 @@ FORMAT: Schema = {
     "properties": {"model": {"type": "string"}},
     "required": ["model"],
     "description": "Its tags, the early-stop text and their token ids.",
-}
-PROFILE: Schema = {
-    "type": "object",
-    "properties": {
-        "model": {"type": "string"},
-        "curve": {"type": "array", "items": {"type": "object"}},
-        "families": {"type": "object"},
-        "rule": {"type": "string"},
-        "levels": {"type": "object", "additionalProperties": {"type": ["integer", "null"], "minimum": 0}},
-    },
-    "required": ["model", "curve", "families", "rule", "levels"],
-    "description": "The model's thinking profile, and the budget of each effort level; null is no limit.",
 }
 STOPPED: Schema = {
     "type": "object",

@@ -164,3 +164,15 @@ REPORT_OR_ID: Schema = {
     "description": "The report; on a response that has only begun, the id by which thinking can be stopped.",
 }
 REASONING_TOKENS: Schema = {"type": "integer", "minimum": 0, "description": "Thinking tokens."}
+PROFILE: Schema = {
+    "type": "object",
+    "properties": {
+        "model": {"type": "string"},
+        "curve": {"type": "array", "items": {"type": "object"}},
+        "families": {"type": "object"},
+        "rule": {"type": "string"},
+        "levels": {"type": "object", "additionalProperties": {"type": ["integer", "null"], "minimum": 0}},
+    },
+    "required": ["model", "curve", "families", "rule", "levels"],
+    "description": "The model's thinking profile, and the budget of each effort level; null is no limit.",
+}

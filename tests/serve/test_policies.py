@@ -247,6 +247,7 @@ def test_members() -> None:
         ({"target_accuracy": 0.5, "effort": "low"}, "thinking.target_accuracy"),
         ({"target_accuracy": 0.5, "budget": 3}, "thinking.target_accuracy"),
         ({"max_cost": -1}, "thinking.max_cost"),
+        ({"max_cost": 10**400}, "thinking.max_cost"),
         ({"max_cost": True}, "thinking.max_cost"),
         ({"family": 3}, "thinking.family"),
     ],
