@@ -28,7 +28,8 @@ export function expectedWords(expected) {
 }
 
 const CAUSES = {
-  natural: (r) => `The model ended its thinking by itself after ${tokens(r.tokens)}.`,
+  natural: (r) =>
+    r.tokens ? `The model ended its thinking by itself after ${tokens(r.tokens)}.` : "The model did not think.",
   budget: (r) => `Thinking was cut at its budget of ${tokens(r.budget)}.`,
   soft: (r) => `Thinking was stopped at the end of a sentence, after ${tokens(r.tokens)}, near its budget.`,
   deadline: (r) => `Thinking was cut after ${tokens(r.tokens)} so that the answer meets the deadline.`,

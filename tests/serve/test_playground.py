@@ -91,15 +91,17 @@ def test_its_files_are_few_and_strict(server: RunningServer) -> None:
     assert httpx.get(f"{server.base_url}/playground/__init__.py").status_code == 404
 
 
-def test_first_paint(open_page: Open) -> None:
-    page = open_page()
-    painted = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
-    times = [page.evaluate(painted)]
-    for _ in range(2):
-        page.reload()
-        page.locator(".column").wait_for()
-        times.append(page.evaluate(painted))
-    assert min(times) < 1000
+def test_first_paint(open_page: Open, browser: Browser, server: RunningServer) -> None:
+    pages = {"/": open_page(), "/version": browser.new_page()}
+    painted = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+    times: dict[str, list[float]] = {path: [] for path in pages}
+    for path in [*times] * 3:
+        pages[path].goto(server.base_url + path)
+        pages[path].wait_for_function(painted)
+        times[path].append(pages[path].evaluate(painted))
+    pages["/version"].close()
+    # On a busy machine a line of plain text takes its time too.
+    assert min(times["/"]) < 1000 + min(times["/version"])
 
 
 def test_a_cut_reply_is_what_the_api_says(open_page: Open, server: RunningServer) -> None:
@@ -194,10 +196,13 @@ def test_markup_of_users_and_models_is_text(open_page: Open) -> None:
     page.get_by_text("Sampling and early-stop text").click()
     page.get_by_label("early-stop text").fill(f"{PWN}\n</think>\n\n{PWN}<b>bold</b>\n")
     page.get_by_text("Sampling and early-stop text").click()
-    ask(page, PWN, "1")
+    ask(page, QUESTION, "1")
     expect(page.locator(".trace ins")).to_contain_text(PWN)
     assert shown(page, "answer").lstrip().startswith(f"{PWN}<b>bold</b>\n")
     expect(page.locator("#status")).to_contain_text(PWN)
+    page.get_by_label("Question", exact=True).fill(PWN)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
     page.get_by_role("button", name="Copy as curl").click()
     assert PWN.replace('"', '\\"') in page.get_by_label("As curl").input_value()
     assert page.locator("main img, main b, main script").count() == 0
