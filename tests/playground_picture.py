@@ -1,10 +1,11 @@
 """Draws docs/images/playground.png: the page at `/`, one question at three budgets on the shipped model.
 
-`python -m tests.playground_picture`, again whenever the page, the model or its curve has changed. Its type is
-that of the machine; with the Debian package fonts-inter it is Inter.
+`python -m tests.playground_picture [flags of thinkdial serve]`, again whenever the page, the model or its
+curve has changed. Its type is that of the machine; with the Debian package fonts-inter it is Inter.
 """
 
 import io
+import sys
 from pathlib import Path
 
 from PIL import Image
@@ -17,13 +18,13 @@ PICTURE = Path(__file__).parent.parent / "docs" / "images" / "playground.png"
 MOST_BYTES = 200_000
 WIDTH = 1180
 SHARPNESS = 1.5
-COLOURS = 160
+COLOURS = 255
 BUDGETS = {"A": "16", "B": "48", "C": "no limit"}
 """Of the three columns."""
 
 
 def main() -> None:
-    with start_server() as server, chromium() as browser:
+    with start_server(args=sys.argv[1:]) as server, chromium() as browser:
         page = browser.new_page(
             viewport={"width": WIDTH, "height": 800}, device_scale_factor=SHARPNESS, reduced_motion="reduce"
         )

@@ -9,7 +9,7 @@ const NOW = "Answer now";
 
 export class Column {
   // pointer: {letter, budget}. on: {change(column, budget), remove(column), code(kind, body), say(text),
-  // noEntropy(message), failed(error)}.
+  // peak(nats), noEntropy(message), failed(error)}.
   constructor(pointer, on) {
     this.pointer = pointer;
     this.on = on;
@@ -117,12 +117,14 @@ export class Column {
     const told = Array.isArray(thinking?.entropy?.tokens) ? thinking.entropy : null;
     if (thought || told) {
       this.trace.add(thought, told);
+      this.on.peak(this.trace.peak);
       this.#gauge(this.trace.tokens, this.trace.exact);
     }
     if (delta.content) {
       parts.now.hidden = true;
       this.root.classList.add("answering");
-      parts.answer.append(delta.content);
+      // White space that an answer begins with takes no room.
+      parts.answer.append(parts.answer.textContent ? delta.content : delta.content.trimStart());
     }
     if (choice.finish_reason) {
       this.finishReason = choice.finish_reason;
@@ -149,6 +151,7 @@ export class Column {
   #end() {
     const { parts, report } = this;
     this.trace.finish(report);
+    this.on.peak(this.trace.peak);
     if (!parts.trace.textContent.trim()) parts.trace.replaceChildren(el("em", {}, "no thinking"));
     if (!parts.answer.textContent.trim()) parts.answer.replaceChildren(el("em", {}, "no answer"));
     const full = this.finishReason === "length" ? " The reply ended because it was full." : "";

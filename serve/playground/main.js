@@ -1,17 +1,18 @@
 // The page: finds out what the server can do, keeps dial and columns in step, asks.
 
 import { getIfThere, getJson, keys } from "./api.js";
+import { offerCode } from "./code.js";
 import { Column } from "./column.js";
 import { curvesOf } from "./curve.js";
 import { Dial } from "./dial.js";
 import { byId, el } from "./dom.js";
 import { BudgetScale } from "./scale.js";
 import { examplesFor, requestOf } from "./settings.js";
-import { asCurl, asPython } from "./snippets.js";
-import { budgetWords } from "./words.js";
+import { budgetWords, nats } from "./words.js";
 
 const LETTERS = ["A", "B", "C", "D"];
 const SPAN = 1024; // of the dial, where nothing was measured: from this share of the longest reply on
+const [LEAST_NATS, MOST_NATS] = [0.01, 2]; // between which full shade lies
 const MIDDLE = 24; // stops from the left end of the dial, for a first budget
 
 const server = { model: null, form: null, entropy: true };
@@ -19,9 +20,11 @@ const pointers = [{ letter: "A", budget: null }];
 const columns = [];
 let family = "";
 let curves = new Map();
+let peak = 0;
 let scale = new BudgetScale(2, 2048);
 
 const dial = new Dial(byId("dial"), pointers, (pointer, budget) => setBudget(pointer, budget));
+const showCode = offerCode(say);
 const current = () => curves.get(family);
 const running = () => columns.some((column) => column.running);
 
@@ -126,6 +129,7 @@ function addColumn(pointer) {
     code: showCode,
     say,
     failed,
+    peak: showPeak,
     noEntropy: (message) => {
       server.entropy = false;
       notice("no-entropy", `Tokens are not shaded: ${message}`);
@@ -177,6 +181,7 @@ function removeColumn(column) {
 
 async function ask() {
   byId("go").textContent = "Stop";
+  peak = 0;
   say(`Asked at ${columns.map((column) => budgetWords(column.pointer.budget)).join(", ")}.`);
   const entropy = server.entropy && byId("shade").checked;
   const more = { entropy: entropy || undefined, family: family || undefined };
@@ -207,31 +212,19 @@ function failed(error) {
 function showShade() {
   const on = byId("shade").checked && server.entropy && Boolean(server.form);
   byId("columns").classList.toggle("shaded", on);
-  byId("legend").hidden = !on;
+  byId("legend").hidden = !on || !peak;
   byId("shade").disabled = !server.entropy;
   byId("shade-label").hidden = !server.form;
 }
 
-function showCode(kind, body) {
-  const address = new URL(".", document.baseURI).href;
-  const write = kind === "curl" ? asCurl : asPython;
-  byId("code-title").textContent = kind === "curl" ? "As curl" : "As Python, with the openai package";
-  byId("code-text").value = write(address, body, Boolean(keys.get()));
-  byId("code-copy").textContent = "Copy";
-  byId("code").showModal();
-  byId("code-copy").focus();
-}
-
-// Clipboards are closed to pages that came over plain HTTP from another machine: select, as of old.
-async function copyCode() {
-  const field = byId("code-text");
-  if (navigator.clipboard) await navigator.clipboard.writeText(field.value);
-  else {
-    field.select();
-    document.execCommand("copy");
-  }
-  byId("code-copy").textContent = "Copied";
-  say("Copied");
+// Full shade is the largest entropy on the page: models differ by orders of magnitude in how certain they are.
+function showPeak(entropy) {
+  if (entropy <= peak) return;
+  peak = entropy;
+  const full = Math.min(MOST_NATS, Math.max(LEAST_NATS, peak));
+  byId("columns").style.setProperty("--full", full);
+  byId("legend-end").textContent = `${nats(full)} nats${peak > full ? " or more" : ""}`;
+  showShade();
 }
 
 // -- wiring -------------------------------------------------------------------------------------------------
@@ -283,8 +276,6 @@ byId("family").addEventListener("change", (event) => {
 });
 byId("add").addEventListener("click", addBudget);
 byId("shade").addEventListener("change", showShade);
-byId("code-copy").addEventListener("click", copyCode);
-byId("code-close").addEventListener("click", () => byId("code").close());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", offerTheme);
 
 offerTheme();

@@ -1,8 +1,7 @@
 // Thinking as it streams: its tokens, shaded by how uncertain they were, and what the server inserted.
 
 import { el, known } from "./dom.js";
-
-const FULL = 2; // nats of entropy at full shade
+import { nats } from "./words.js";
 
 export class Trace {
   // stopSentence: what this reply's thinking ends with if it is cut.
@@ -15,6 +14,7 @@ export class Trace {
     this.chunks = 0;
     this.seen = 0;
     this.generated = 0;
+    this.peak = 0; // largest entropy so far, in nats
     host.replaceChildren();
   }
 
@@ -79,12 +79,16 @@ export class Trace {
     this.held = "";
   }
 
+  // White space that thinking begins with takes no room.
   #show(text, told) {
     if (!text) return;
     this.text += text;
-    if (!told) this.host.append(text);
-    else if (known(told.entropy)) this.host.append(shaded(text, told));
-    else this.#insert(text);
+    const blank = !this.text.trim();
+    if (known(told?.entropy)) {
+      this.peak = Math.max(this.peak, told.entropy);
+      this.host.append(shaded(text, told, blank));
+    } else if (told) this.#insert(text);
+    else if (!blank) this.host.append(this.text === text ? text.trimStart() : text);
   }
 
   #insert(text) {
@@ -99,16 +103,16 @@ export class Trace {
     const trimmed = this.text.trimEnd();
     if (!trimmed.endsWith(this.stopSentence)) return;
     this.inserted = insertion(this.stopSentence);
-    this.host.replaceChildren(trimmed.slice(0, -this.stopSentence.length), this.inserted);
+    this.host.replaceChildren(trimmed.slice(0, -this.stopSentence.length).trimStart(), this.inserted);
   }
 }
 
-function shaded(text, { entropy, margin, upper }) {
-  const to = known(upper) && upper - entropy > 0.005 ? ` to ${upper.toFixed(2)}` : "";
+function shaded(text, { entropy, margin, upper }, hidden) {
+  const to = known(upper) && upper - entropy > 0.001 ? ` to ${nats(upper)}` : "";
   const ahead = known(margin) ? `, ${(100 * margin).toFixed(0)} points ahead of the second` : "";
-  const title = `entropy ${entropy.toFixed(2)}${to} nats${ahead}`;
-  const token = el("span", { class: "token", title }, text);
-  token.style.setProperty("--shade", Math.min(1, entropy / FULL).toFixed(3));
+  const title = `entropy ${nats(entropy)}${to} nats${ahead}`;
+  const token = el("span", { class: "token", title, hidden }, text);
+  token.style.setProperty("--entropy", entropy);
   return token;
 }
 

@@ -6,6 +6,8 @@ export const percent = (value, digits = 1) => `${(100 * value).toFixed(digits)} 
 export const count = (value) => value.toLocaleString("en");
 export const tokens = (n) => `${count(n)} ${n === 1 ? "token" : "tokens"}`;
 
+export const nats = (value) => (value > 0 && value < 0.001 ? "under 0.001" : value.toFixed(3));
+
 export function budgetWords(budget) {
   if (budget === null) return "no limit";
   return budget === 0 ? "thinking off" : tokens(budget);
@@ -80,5 +82,5 @@ function entropyRows(entropy) {
   if (!values.length) return [];
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   const exact = entropy.exact === false ? ", from the likeliest tokens" : "";
-  return [["entropy", `${mean.toFixed(2)} nats a token, at most ${Math.max(...values).toFixed(2)}${exact}`]];
+  return [["entropy", `${nats(mean)} nats a token, at most ${nats(Math.max(...values))}${exact}`]];
 }

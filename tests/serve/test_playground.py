@@ -123,7 +123,7 @@ def test_a_cut_reply_is_what_the_api_says(open_page: Open, server: RunningServer
     }
     reply = httpx.post(f"{server.base_url}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]
     assert shown(page, "trace").split() == reply["message"]["reasoning"].split()
-    assert shown(page, "answer") == reply["message"]["content"]
+    assert shown(page, "answer") == reply["message"]["content"].lstrip()
     report = reply["thinking"]
     assert report["stop_cause"] == "budget"
     expect(page.locator(".gauge .number")).to_have_text("8 of 8 tokens")
@@ -150,10 +150,12 @@ def test_shades_tell_the_entropy(open_page: Open) -> None:
     assert tokens.count() == used > 8
     assert page.locator(".trace ins").count() == 0
     paint = """(nodes) => nodes.map((node) => [
-      parseFloat(node.title.match(/entropy ([0-9.]+)/)[1]), getComputedStyle(node).backgroundColor
+      Number(node.style.getPropertyValue("--entropy")), getComputedStyle(node).backgroundColor
     ])"""
     most = max(tokens.evaluate_all(paint))
     assert most[0] > 0
+    expect(page.locator("#legend")).to_contain_text("nats")
+    expect(page.get_by_title(f"entropy {most[0]:.3f} nats").first).to_be_attached()
     clear = "rgba(0, 0, 0, 0)"
     assert most[1] != clear
     page.get_by_label("shade tokens by entropy").uncheck()
