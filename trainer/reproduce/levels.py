@@ -6,6 +6,8 @@ from pathlib import Path
 import matplotlib.figure
 
 from evals.bench.effort_levels import Kept, kept
+from evals.budgets import Budget
+from evals.compare.verdicts import sentence
 from evals.report.pages.document import Section
 from evals.report.tables import Table
 from evals.report.tables.table import number, percent
@@ -18,9 +20,12 @@ from trainer.ablation.plot import COLOURS, INK, as_png, tidy
 def levels_section(folder: Path) -> Section:
     """Promised and reached, recomputed from the replies. folder: of `evals.bench.effort_levels`."""
     profile = read_profile(folder / PROFILE)
-    by_level: dict[str | int, list[Outcome]] = {}
-    for outcome in outcomes(read_run(folder / "levels")):
-        by_level.setdefault(outcome.budget, []).append(outcome)
+    found = outcomes(read_run(folder / "levels"))
+    by_level: dict[Budget, list[Outcome]] = {
+        level: replies
+        for level in profile.document["recommended"]
+        if (replies := [outcome for outcome in found if outcome.budget == level])
+    }
     rows = kept(profile, by_level, outcomes(read_run(folder / "peak")))
     inside = sum(row.low <= row.promised <= row.high for row in rows)
     return Section(
@@ -40,7 +45,7 @@ def level_table(rows: Sequence[Kept], rule: str) -> Table:
     """One row a level."""
     return Table(
         "Effort levels",
-        f"{rule} Reached: share of the accuracy at the peak's budget, same problems.",
+        f"{sentence(rule)} Reached: share of the accuracy at the peak's budget, same problems.",
         ["level", "budget", "promised %", "reached % [95 %]", "accuracy %", "expected %", "thinking tokens"],
         [
             [

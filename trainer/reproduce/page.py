@@ -63,7 +63,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.M) if cpuinfo.is_file() else None
-    return f"{found[1] if found else platform.machine()} ({cores} cores)"
+    return f"{found[1] if found else platform.machine()} ({cores} {'core' if cores == 1 else 'cores'})"
 
 
 def _steps(steps: Sequence[Step], took: Mapping[str, float]) -> Section:
