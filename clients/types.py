@@ -40,12 +40,12 @@ class ThinkingReport:
     tokens: tokens the model generated between the open and the close tag.
     inserted_tokens: tokens of the early-stop text, 0 unless thinking was cut.
     blocks: how many thinking blocks there were. seconds: from the request's arrival to the end of the choice.
-    The rest is None unless it was in force: requested_budget and lowered_by ("answer_reserve", "context" or
-    "ceiling"), when the budget is less than asked; effort; calibrated, of an effort, a target accuracy or a
-    cost: whether the budget was measured on this model; expected_accuracy under the budget, as measured;
-    deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply;
-    waits: how often an early end of thinking was refused; entropy of the thinking's
-    tokens. extra: members that this client does not know.
+    The rest is None unless it was in force: requested_budget and lowered_by ("load", "answer_reserve",
+    "context" or "ceiling"), when the budget is less than asked; effort; calibrated, of an effort, a target
+    accuracy or a cost: whether the budget was measured on this model; expected_accuracy under the budget, as
+    measured; deadline in seconds and deadline_missed; probes and probe_tokens, not part of the reply; waits:
+    how often an early end of thinking was refused; entropy of the thinking's tokens. extra: members that this
+    client does not know.
     """
 
     stop_cause: str

@@ -25,7 +25,7 @@ from vllm.entrypoints.launchers.utils.server_utils import get_uvicorn_log_config
 from vllm.entrypoints.launchers.utils.ssl import SSLCertRefresher
 from vllm.entrypoints.serve.exception_handling.handlers.http import http_exception_handler
 from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
-from vllm.logger import configure_logging_from_args
+from vllm.logger import configure_logging_from_args, init_logger
 from vllm.platforms import current_platform
 from vllm.renderers.chat_utils import load_chat_template
 from vllm.renderers.registry import RENDERER_REGISTRY
@@ -46,6 +46,8 @@ from serve.metrics import ThinkingMetrics
 from serve.profile import ThinkingProfile, find_profile
 from serve.reasoning_parser import register
 from serve.trace import ThinkingTracker
+
+logger = init_logger("vllm.thinkdial")
 
 
 def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool = False) -> int:
@@ -212,6 +214,7 @@ async def _serve_http(
     engine.on_finish = on_finish
     if engine.shedding is not None:
         engine.shedding.on_change = metrics.load_changed
+        engine.shedding.on_shedding = logger.info
         engine.on_shed = metrics.request_shed
     if ours.log_format == "json":
         logs.log_to_stdout()

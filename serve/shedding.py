@@ -67,8 +67,9 @@ class Shedding:
 
     target: seconds in which 95 of 100 replies should be complete. floors: the least ceiling of each family.
     slots: replies that run at once. ranks: engines that share the load.
-    on_change: called with the work that a reply may take, as a share of what it would take with nothing
-        lowered, and with the least ceiling of requests without a family. looked: when that was last judged.
+    on_shedding: called with a message when it begins and ends. on_change: called with the work that a reply
+        may take, as a share of what it would take with nothing lowered, and with the least ceiling of
+        requests without a family. looked: when that was last judged.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Shedding:
     ) -> None:
         self.target = target
         self.on_change: Callable[[float, int | None], None] = lambda allowance, ceiling: None
+        self.on_shedding: Callable[[str], None] = lambda message: None
         self._curves = {name: profile.curve(name) for name in (None, *profile.families)}
         self._floors = floors or {}
         self._slots, self._ranks = slots, ranks
@@ -209,15 +211,21 @@ class Shedding:
             return
         may_come = max(0.0, 1 + (self._setpoint * free - owed) / self.target)
         law = may_come / rate
-        if self._allowed is None or law <= self._allowed:
-            self._allowed = law
-        else:
-            self._allowed += (law - self._allowed) * min(1.0, elapsed / (RELEASE * self.target))
-        if self._allowed >= full:
+        allowed = law
+        if self._allowed is not None and law > self._allowed:
+            allowed = self._allowed + (law - self._allowed) * min(1.0, elapsed / (RELEASE * self.target))
+        if allowed >= full:
             self._release()
             return
-        self._rules = allocate(families, self._allowed)
-        self.on_change(self._allowed / full, self._rules[None].least)
+        if self._allowed is None:
+            self.on_shedding(
+                f"load: lowering budgets; {owed:.2f} s of work are owed, {rate:.1f} requests/s bring "
+                f"{1000 * full:.1f} ms each; a step takes {1000 * times.overhead:.2f} ms, a token "
+                f"{1000 * times.per_token:.3f} ms, a start {1000 * times.per_start:.2f} ms"
+            )
+        self._allowed = allowed
+        self._rules = allocate(families, allowed)
+        self.on_change(allowed / full, self._rules[None].least)
 
     def _release(self) -> None:
         """Lower nothing."""
@@ -225,6 +233,7 @@ class Shedding:
             self._allowed = None
             self._rules = {name: Rule(None) for name in self._curves}
             self.on_change(1.0, None)
+            self.on_shedding("load: lowering no budget any more")
 
     def _rate(self, now: float) -> float:
         """Arrivals per second, on each engine: of some targets, or of the last one if they clearly rise."""

@@ -6,7 +6,9 @@ A step of the engine that makes `tokens` tokens and starts `started` requests ta
 
 The first term is not shared work: every running reply needs its own number of steps, however few they are.
 The other two are, and they are what a reply costs the others. The three are fitted to the steps observed
-(least squares, none negative, old steps forgotten); time in which nothing ran is left out.
+(least squares, none negative, old steps forgotten); time in which nothing ran is left out. While one reply
+runs at a time, steps and tokens are as many, and their time is taken to be the steps': what replies take of
+each other has not been seen yet.
 """
 
 import math
@@ -23,6 +25,8 @@ WINDOW = 0.1
 """Seconds of steps that make one observation: single ones are noisy, and outputs may come in bunches."""
 MEMORY = 300
 """Observations that are remembered."""
+RIDGE = 1e-3
+"""Of the squares of tokens and starts: decides what the observations do not."""
 LEAST = 20
 """Observations before a fit is believed."""
 BETWEEN = 4
@@ -71,11 +75,12 @@ class StepFit:
         """The fit; None until there is enough to fit."""
         if self._count < LEAST:
             return None
+        square = self._square + RIDGE * np.diag([0.0, self._square[1, 1], self._square[2, 2]])
         best, least = np.zeros(3), 0.0
         for size in (1, 2, 3):
             for chosen in combinations(range(3), size):
                 part = np.ix_(chosen, chosen)
-                found = np.linalg.lstsq(self._square[part], self._product[list(chosen)], rcond=1e-9)[0]
+                found = np.linalg.lstsq(square[part], self._product[list(chosen)], rcond=1e-9)[0]
                 # The error, less the part that all subsets share.
                 error = -float(found @ self._product[list(chosen)])
                 if (found >= 0).all() and error < least:

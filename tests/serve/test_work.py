@@ -55,6 +55,16 @@ def test_step_times_are_found_whatever_the_load_does() -> None:
     assert times.per_start == pytest.approx(0.004, rel=0.3)
 
 
+def test_one_reply_at_a_time_does_not_tell_what_replies_take_of_each_other() -> None:
+    fit = StepFit()
+    for number in range(3000):
+        fit.step(0.005 * number, 0, 1, int(number % 50 == 0), 1)
+    times = fit.times()
+    assert times is not None
+    assert times.overhead == pytest.approx(0.005, rel=0.02)
+    assert times.per_token < 0.0001
+
+
 def test_no_time_is_negative() -> None:
     fit = StepFit()
     for number in range(1000):  # more tokens, less time: no sensible machine
