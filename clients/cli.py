@@ -19,7 +19,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve.cli", ("cpu", "cuda"), "start the server: vLLM with thinking budgets"),
-    "chat": Command("clients.chat", (), "talk to a server in the terminal"),
+    "chat": Command("clients.terminal.main", (), "talk to a server in the terminal"),
     "eval": Command("evals.cli", ("evals",), "measure budget curves"),
     "train": Command("trainer.cli", ("trainer",), "run a training recipe"),
 }

@@ -149,10 +149,15 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
-    """A piece of thinking text of one choice, in order."""
+    """A piece of thinking text of one choice, in order.
+
+    tokens: thinking tokens of the choice so far, where the server counts them in every chunk, as vLLM's
+    stream_options.continuous_usage_stats asks (option `extra`); else None.
+    """
 
     text: str
     choice: int
+    tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

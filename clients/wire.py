@@ -225,12 +225,14 @@ class StreamAssembler:
         self._model = chunk.get("model") or self._model
         if chunk.get("prompt_token_ids") is not None:
             self._prompt_token_ids = chunk["prompt_token_ids"]
+        counted = None
         if chunk.get("usage") is not None:
             self._usage = _usage(chunk["usage"])
+            counted = self._usage.reasoning_tokens
         for data in chunk.get("choices") or ():
-            yield from self._feed_choice(data, part)
+            yield from self._feed_choice(data, part, counted)
 
-    def _feed_choice(self, data: Mapping[str, Any], part: str) -> Iterator[Delta]:
+    def _feed_choice(self, data: Mapping[str, Any], part: str, counted: int | None) -> Iterator[Delta]:
         index = data.get("index", 0)
         choice = self._choices.setdefault(index, _PartialChoice())
         message = data.get(part) or {}
@@ -240,7 +242,7 @@ class StreamAssembler:
             yield from _feed_thinking(data["thinking"], choice, index)
         if thinking:
             choice.thinking.append(thinking)
-            yield ThinkingDelta(thinking, index)
+            yield ThinkingDelta(thinking, index, counted)
         if answer:
             choice.answer.append(answer)
             yield AnswerDelta(answer, index)

@@ -60,12 +60,6 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
         parser.print_help()
         return 0
     args = parser.parse_args(list(arguments))
-    configure_logging_from_args(args)
-    validate_parsed_serve_args(args)
-    RENDERER_REGISTRY.renderers["hf"] = ("serve.literals", "LiteralSafeRenderer")
-    if args.headless or (args.api_server_count or 1) != 1:
-        parser.error("one process serves HTTP: --headless and --api-server-count above 1 are not possible")
-    engine_args = AsyncEngineArgs.from_cli_args(args)
     try:
         keys = load_keys(args.api_key or [], ours.api_key_file, os.environ, ours.default_thinking)
         profile = _profile(ours, args)
@@ -73,6 +67,12 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
             measured_curve(default, profile)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    configure_logging_from_args(args)
+    validate_parsed_serve_args(args)
+    RENDERER_REGISTRY.renderers["hf"] = ("serve.literals", "LiteralSafeRenderer")
+    if args.headless or (args.api_server_count or 1) != 1:
+        parser.error("one process serves HTTP: --headless and --api-server-count above 1 are not possible")
+    engine_args = AsyncEngineArgs.from_cli_args(args)
     try:
         config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -14,13 +15,15 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+COLUMNS = 100
+
 
 class Terminal:
     """A child process on its own pseudo-terminal of 100 columns; `output` is all it wrote so far."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         self._fd, child = pty.openpty()
-        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
         # The pty answers no cursor position requests, which prompt_toolkit would otherwise wait for.
         self.process = subprocess.Popen(
             command,
@@ -58,7 +61,7 @@ class Terminal:
             left = deadline - time.monotonic()
             if left <= 0 or not self._read(left):
                 raise AssertionError(
-                    f"{text!r} did not appear; the terminal shows {self.output[self._read_to :]!r}"
+                    f"{text!r} did not appear; the terminal shows {self.output[self._read_to :][-2000:]!r}"
                 )
         start, self._read_to = self._read_to, at + len(text.encode())
         return self.output[start : self._read_to].decode()
@@ -80,3 +83,36 @@ class Terminal:
             return False
         self.output += data
         return bool(data)
+
+
+_KEYS = re.compile(r"\x1b\[([0-9;]*)([A-Za-z])|.", re.DOTALL)
+
+
+def screen_after(output: str) -> list[str]:
+    """The lines that a terminal shows after `output`: wrapping, and what a reply's display moves by."""
+    lines, row, column = [[" "] * COLUMNS], 0, 0
+    for found in _KEYS.finditer(output):
+        count, command = found[1], found[2]
+        if command == "A":
+            row -= int(count or 1)
+        elif command == "C":
+            column = min(COLUMNS - 1, column + int(count or 1))
+        elif command == "J":
+            lines[row][column:] = [" "] * (COLUMNS - column)
+            del lines[row + 1 :]
+        elif command is not None:
+            assert command == "m", f"unknown sequence {found[0]!r}"
+        elif found[0] == "\r":
+            column = 0
+        elif found[0] == "\n":
+            row += 1
+        else:
+            if column == COLUMNS:
+                row, column = row + 1, 0
+            while row >= len(lines):
+                lines.append([" "] * COLUMNS)
+            lines[row][column] = found[0]
+            column += 1
+        while row >= len(lines):
+            lines.append([" "] * COLUMNS)
+    return ["".join(line).rstrip() for line in lines]

@@ -23,9 +23,11 @@ from scripted_server import (
 from terminal import Terminal
 
 from clients import AnswerDelta, Client, Event, Finished, ThinkingDelta
-from clients.answer_now import AnswerNow
-from clients.chat import Dial, Session, early_stop_text
-from clients.display import Screen
+from clients.terminal.answer_now import AnswerNow
+from clients.terminal.dial import Dial
+from clients.terminal.display import Screen
+from clients.terminal.main import early_stop_text
+from clients.terminal.session import Session
 
 CHAT = [sys.executable, "-m", "clients.cli", "chat"]
 QUESTION = "Modulo 10, b=5, t=b+6, m=t*7, u=m+3, c=u+9. What is c?"
@@ -40,7 +42,8 @@ def piped(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def terminal(*arguments: str, **env: str) -> Terminal:
     inherited = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "TERM")}
-    return Terminal([*CHAT, "--max-tokens", "200", *arguments], inherited | env)
+    history = () if "XDG_STATE_HOME" in env else ("--history", "off")
+    return Terminal([*CHAT, "--max-tokens", "200", *history, *arguments], inherited | env)
 
 
 def test_a_pipe_gets_one_cut_reply(server: Any) -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, errors, wire
-from clients.display import CutMarker
 from clients.events import EventStream, SSEParser
+from clients.terminal.display import CutMarker
 
 STOP_TEXT = "Considering the limited time by the user, I have to give the solution now.\n"
 

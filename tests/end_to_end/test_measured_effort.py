@@ -1,7 +1,5 @@
 """A server with a thinking profile: efforts in every dialect, targets, costs, families, and their reports."""
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from clients import Client
 from evals.bench.effort_levels import ask_levels, kept, table
 from evals.problems import load
 from evals.sweep.presets import GREEDY
-from serve import DEFAULT_MODEL
+from serve import DEFAULT_MODEL, cli
 from serve.budget import EFFORT_SHARES
 from serve.checkpoint import checkpoint_files, checkpoint_hash
 from serve.launch import RunningServer, start_server
@@ -176,15 +174,24 @@ def test_the_benchmark_asks_by_effort(profiled: RunningServer, profile_file: Pat
     assert len(table(rows, 0.03).splitlines()) == 1 + len(rows)
 
 
-def test_the_profile_of_another_checkpoint_stops_the_start(tmp_path: Path) -> None:
-    other = write_profile(tmp_path / "other.json", checkpoint_sha256="0" * 64)
-    ended = subprocess.run(
-        [sys.executable, "-m", "serve.cli", "--profile", str(other)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 2
-    assert f"{'0' * 64} is another checkpoint's" in ended.stderr
-    assert checkpoint_hash(checkpoint_files(DEFAULT_MODEL)) in ended.stderr
-    assert "Traceback" not in ended.stderr
+def test_the_profile_of_another_checkpoint_stops_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serve import server
+
+    def refused(*flags: str) -> str:
+        ours, rest = cli.parse(flags)
+        with pytest.raises(SystemExit) as ended:
+            server.run(ours, cli.vllm_arguments(str(DEFAULT_MODEL), rest, cpu=True))
+        assert ended.value.code == 2
+        return capsys.readouterr().err
+
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # else vLLM sets it, for all tests to come
+    other = str(write_profile(tmp_path / "other.json", checkpoint_sha256="0" * 64))
+    said = refused("--profile", other)
+    assert f"{'0' * 64} is another checkpoint's" in said
+    assert checkpoint_hash(checkpoint_files(DEFAULT_MODEL)) in said
+    updates = refused("--profile", other, "--weight-updates", str(tmp_path))
+    assert "tells of weights that --weight-updates replaces" in updates
+    target = refused("--no-profile", "--default-thinking", '{"target_accuracy": 0.5}')
+    assert "thinking.target_accuracy is 0.5, but the server has no thinking profile" in target

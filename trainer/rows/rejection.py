@@ -25,7 +25,7 @@ from trainer.rollouts.types import Rollout, RolloutBackend, RolloutRequest, Samp
 from trainer.rows.conversation import plain_conversation, prompt_ids
 from trainer.sources import ExampleStream
 
-BLOCK = 64
+BLOCK = 512
 """Problems sampled together, written together, and begun anew when a run is killed in their midst."""
 
 

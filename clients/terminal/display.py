@@ -1,7 +1,9 @@
-"""How a chat reply looks: thinking dim, the cut marked, the answer plain, one status line."""
+"""How a chat reply looks: thinking dim, the cut marked, the answer plain, one status line, a footer below."""
 
 from __future__ import annotations
 
+import os
+import threading
 from enum import Enum
 from typing import TextIO
 
@@ -10,6 +12,9 @@ from clients.types import Reply
 # Everything a reply may do to a terminal is print: control characters except tab and newline are dropped.
 _CONTROL = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 CUT_MARK = "✂ cut: "
+CLEAR_BELOW = "\x1b[J"
+"""Erase from the cursor to the end of the screen."""
+TAB = 8
 
 
 class Part(Enum):
@@ -61,7 +66,8 @@ class Screen:
     """Writes the parts of one reply after another; a new kind of part starts on a new line.
 
     answers: where the answer goes; notes: where thinking, the cut and the status line go (often the same).
-    Styles are used only if asked; without them words tell thinking and answer apart.
+    Styles are used only if asked; without them words tell thinking and answer apart. With them a footer may
+    stand on the line below the text while it grows; it is never part of what was printed.
     """
 
     def __init__(self, answers: TextIO, notes: TextIO, *, styled: bool) -> None:
@@ -70,33 +76,71 @@ class Screen:
         self._styled = styled
         self._part: Part | None = None
         self._at_line_start = True
+        self._column = 0
+        self._footer = ""
+        # The footer is also changed by the thread that hears what is typed.
+        self._lock = threading.RLock()
 
     def write(self, part: Part, text: str) -> None:
         """Print a piece of text now. Blank lines around each part are dropped, those inside it are kept."""
         stream = self._answers if part is Part.ANSWER else self._notes
         if stream.isatty():
             text = text.translate(_CONTROL)
-        if part is not self._part:
-            text = text.lstrip("\n")
-            if not text:
-                return
-            self.end_line()
-            self._part = part
-            text = self._label(part) + text
-        style = part.value if self._styled else ""
-        stream.write(f"\x1b[{style}m{text}\x1b[0m" if style and text else text)
-        stream.flush()
-        if text:
-            self._at_line_start = text.endswith("\n")
+        with self._lock:
+            if part is not self._part:
+                text = text.lstrip("\n")
+                if not text:
+                    return
+                self._new_line()
+                self._part = part
+                text = self._label(part) + text
+            style = part.value if self._styled else ""
+            self._put(stream, f"\x1b[{style}m{text}\x1b[0m" if style and text else text, text)
+            if text:
+                self._at_line_start = text.endswith("\n")
 
     def end_line(self) -> None:
         """Go to a new line if something was printed on the current one; the next part starts afresh."""
+        with self._lock:
+            self._footer = ""
+            self._new_line()
+
+    def footer(self, text: str) -> None:
+        """Show a line below what is printed, in place of the one before; "" takes it away.
+
+        Only on a terminal with styles; cut to the terminal's width.
+        """
+        with self._lock:
+            if self._styled and text != self._footer:
+                self._footer = text
+                self._put(self._notes, "", "")
+
+    def _new_line(self) -> None:
         if self._part is not None and not self._at_line_start:
-            stream = self._answers if self._part is Part.ANSWER else self._notes
-            stream.write("\n")
-            stream.flush()
+            self._put(self._answers if self._part is Part.ANSWER else self._notes, "\n", "\n")
+        elif self._styled:
+            self._put(self._notes, "", "")
         self._part = None
         self._at_line_start = True
+
+    def _put(self, stream: TextIO, output: str, text: str) -> None:
+        """Write `output`, which shows `text`, at the cursor, and the footer below it."""
+        if not (self._styled and stream.isatty()):
+            stream.write(output)
+            stream.flush()
+            return
+        width = os.get_terminal_size(self._notes.fileno()).columns
+        self._column = column_after(text, self._column, width)
+        if self._column == width:
+            # Terminals differ in where the cursor is now; this takes it to the next line on all.
+            output, self._column = output + " \r", 0
+        stream.write(f"{CLEAR_BELOW}{output}")
+        stream.flush()
+        if self._footer:
+            shown = _clipped(self._footer, width - 1)
+            back = f"\x1b[{self._column}C" if self._column else ""
+            self._notes.write(f"\n{shown}\r\x1b[A{back}")
+            self._notes.flush()
 
     def _label(self, part: Part) -> str:
         if part is Part.CUT:
@@ -104,6 +148,33 @@ class Screen:
         if self._styled or part is Part.STATUS or (part is Part.ANSWER and self._answers is not self._notes):
             return ""
         return f"{part.name.lower()}: "
+
+
+def column_after(text: str, column: int, width: int) -> int:
+    """Where the cursor of a terminal of `width` columns is after `text`; `width` is past the last column."""
+    from prompt_toolkit.utils import get_cwidth  # takes a while, and pipes need it not
+
+    for character in text:
+        if character == "\n":
+            column = 0
+        elif character == "\t":
+            column = min(width - 1, (column // TAB + 1) * TAB)
+        else:
+            size = get_cwidth(character)
+            column = size if column + size > width else column + size
+    return column
+
+
+def _clipped(text: str, width: int) -> str:
+    """As much of a line as `width` columns hold."""
+    from prompt_toolkit.utils import get_cwidth
+
+    used = 0
+    for position, character in enumerate(text):
+        used += get_cwidth(character)
+        if used > width:
+            return text[:position]
+    return text
 
 
 def status_line(reply: Reply, seconds: float) -> str:

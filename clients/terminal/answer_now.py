@@ -1,4 +1,4 @@
-"""Ctrl-C in the terminal chat: "answer now" while a reply thinks, else "stop"."""
+"""Ctrl-C and /now in the terminal chat: "answer now" while a reply thinks, else Ctrl-C is "stop"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 
 from clients.client import Client
-from clients.types import APIError, Event, Started, ThinkingDelta
+from clients.types import AnswerDelta, APIError, Event, Finished, Started
 
 
 class AnswerNow:
@@ -37,15 +37,21 @@ class AnswerNow:
         """See each event of the stream: from it is known whether the reply is thinking."""
         if isinstance(event, Started):
             self._thinking_id = event.thinking_id
-        elif not isinstance(event, ThinkingDelta):
+        elif isinstance(event, AnswerDelta | Finished):
             self._thinking_id = None
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def now(self) -> bool:
+        """Ask for the answer, without waiting for it; False unless the reply is thinking."""
         thinking_id, self._thinking_id = self._thinking_id, None
         if thinking_id is None:
-            raise KeyboardInterrupt
-        # The stream is being read in this thread, and goes on.
+            return False
+        # The stream is being read in the main thread, and goes on.
         threading.Thread(target=self._stop, args=(thinking_id,), daemon=True).start()
+        return True
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if not self.now():
+            raise KeyboardInterrupt
 
     def _stop(self, thinking_id: str) -> None:
         # Where it fails the reply has ended, or its stream will fail by itself.

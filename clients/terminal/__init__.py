@@ -1,0 +1,1 @@
+"""`thinkdial chat`: the terminal chat with a thinking dial."""
