@@ -50,8 +50,9 @@ export class Column {
 
   // The model does not think.
   withoutBudget() {
-    const { budget, expected, gauge, thought } = this.parts;
-    budget.closest("header").hidden = expected.hidden = gauge.hidden = thought.hidden = true;
+    const { letter, title, budget, unit, expected, gauge, thought } = this.parts;
+    title.textContent = "Reply";
+    for (const part of [letter, budget, unit, expected, gauge, thought]) part.hidden = true;
   }
 
   // Sends a request and follows its reply to the end. form: the model's thinking format, null without.
