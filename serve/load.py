@@ -89,7 +89,7 @@ async def counted(
     """`stream`, with its choices counted while they run."""
     for tracker in trackers:
         requested = smaller(tracker.grant.requested, asked.ceiling)
-        shedding.enter(monotonic(), id(tracker), asked.family, requested, tracker.grant.budget)
+        shedding.enter(tracker.arrival, id(tracker), asked.family, requested, tracker.grant.budget)
     try:
         async with aclosing(stream) as outputs:
             async for output in outputs:

@@ -93,9 +93,10 @@ class Shedding:
         self._arrivals: deque[tuple[float, str | None, int | None]] = deque()
         self._began: float | None = None
         self._progress = 0.0
-        self._waiting = 0
+        self._waiting: dict[int, int] = {}
         self._stretch = self._read_stretch = 1.0
-        self._answer: float | None = None
+        self._answer = 0.0
+        self._learned = 0
         self._lengths = {name: Lengths(curve) for name, curve in self._curves.items()}
         self._rules: dict[str | None, Rule] = {name: Rule(None) for name in self._curves}
         self._due: dict[str | None, float] = dict.fromkeys(self._curves, 0.0)
@@ -150,8 +151,8 @@ class Shedding:
         """Correct what is known of lengths by a reply that has ended."""
         if reply.thinking is None or reply.answer is None:
             return
-        known = reply.answer if self._answer is None else self._answer
-        self._answer = known + LEARNING * (reply.answer - known)
+        self._learned += 1
+        self._answer += max(LEARNING, 1 / self._learned) * (reply.answer - self._answer)
         lengths = self._lengths[reply.family]
         if (natural := lengths.thinking(None)) > 0:
             error = (reply.thinking - lengths.thinking(reply.budget)) / natural
@@ -176,7 +177,7 @@ class Shedding:
         self._fit.step(now, rank, tokens, started, unfinished)
         if outputs:
             self._progress += tokens / outputs / self._ranks
-        self._waiting = waiting
+        self._waiting[rank] = waiting
         self._look(now)
 
     # -- what follows ----------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ class Shedding:
         while self._arrivals and self._arrivals[0][0] < now - RATE_WINDOW * self.target:
             self._arrivals.popleft()
         times = self._fit.times()
-        if times is None or self._answer is None:
+        if times is None or not self._learned:
             return
         self._read_lengths()
         per_token = times.per_token + times.overhead / self._slots
@@ -249,18 +250,18 @@ class Shedding:
     def _owed(self, times: StepTimes) -> float:
         """Seconds of shared work that the replies which have begun still need, on each engine."""
         tokens = starts = 0.0
-        fresh = len(self._running) - self._waiting
+        waiting = sum(self._waiting.values())
+        fresh = len(self._running) - waiting
         for number, reply in enumerate(self._running.values()):
             lengths = self._lengths[reply.family]
             done = self._progress - reply.since if number < fresh else 0.0
             tokens += lengths.left(reply.budget, done)
             starts += lengths.cut(reply.budget)
-        starts += self._waiting
+        starts += waiting
         return (times.per_token * tokens + times.per_start * starts) / self._ranks
 
     def _read_lengths(self) -> None:
         """Read the curves anew if the lengths of traffic have changed."""
-        assert self._answer is not None
         ratio = self._stretch / self._read_stretch
         answer = round(self._answer)
         if answer != self._lengths[None].answer or not 1 / STRETCHED < ratio < STRETCHED:
