@@ -1,4 +1,5 @@
 # make demo: install, serve the default model, turn the dial, draw the curve.  make test: lint and every test.
+# make reproduce: a model from nothing, measured, profiled, served and loaded; all numbers on one page.
 PYTHON ?= python3
 VENV := .venv
 BACKEND ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -19,7 +20,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo test lint chromium bench-serve bench-evals bench-train clean
+.PHONY: setup demo reproduce test lint chromium bench-serve bench-evals bench-train clean
 
 setup: $(STAMP)
 
@@ -31,6 +32,9 @@ $(STAMP): pyproject.toml cpu-overrides.txt
 
 demo: setup
 	$(VENV)/bin/python -m evals.demo
+
+reproduce: setup
+	$(VENV)/bin/python -m trainer.reproduce
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -83,7 +83,7 @@ def _access_flags(group: argparse._ArgumentGroup) -> None:
         metavar="FILE",
         help="JSON or TOML list `keys` of {name, key or sha256, max_budget, default_thinking, "
         "max_concurrent_requests}; keys may also come by vLLM's --api-key, or else VLLM_API_KEY and "
-        "THINKDIAL_API_KEYS. With any key, every route but /health needs one",
+        "THINKDIAL_API_KEYS. With any key, every route but /health and the page at / needs one",
     )
     group.add_argument(
         "--max-request-bytes",

@@ -114,7 +114,7 @@ def start_process(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,
             env={**os.environ, "PYTHONPATH": path, **(environment or {})},
         )
     server = RunningServer(f"http://{HOST}:{port}", "", process, log_path)
@@ -126,7 +126,7 @@ def start_process(
     return server
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """In the child: have the kernel send SIGTERM when the parent dies, however it dies (prctl(2))."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from serve.keys import ApiKey, KeyRing
 from serve.logs import LOGGER, RECORD, RequestRecord
+from serve.playground import FILES
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -19,6 +20,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 HEALTH = "/health"
 METRICS = "/metrics"
+OPEN = frozenset({HEALTH, *FILES})
+"""Paths that need no key: they tell nothing of the model or of anyone's requests."""
 MESSAGES = "/v1/messages"
 ENDING_SUFFIXES = ("/stop", "/cancel")
 """Routes that end other requests: never held up by what they would end."""
@@ -136,7 +139,7 @@ class Gate:
             await self._refuse(DRAINING, path, scope, send)
             return
         key: ApiKey | None = None
-        if len(self.keys) and path != HEALTH and not _is_preflight(scope):
+        if len(self.keys) and path not in OPEN and not _is_preflight(scope):
             key = self.keys.find(_presented(scope))
             if key is None:
                 await self._refuse(UNAUTHORIZED, path, scope, send)

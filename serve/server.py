@@ -33,7 +33,7 @@ from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from serve import http, logs, openapi, updates
+from serve import http, logs, openapi, playground, updates
 from serve.engine import ThinkingEngine
 from serve.formats import ThinkingFormat, find_format
 from serve.grants import measured_curve
@@ -185,6 +185,7 @@ async def _serve_http(
     tasks = await engine.get_supported_tasks()
     app = build_app(args, tasks, engine.model_config)
     app.include_router(http.router)
+    app.include_router(playground.router)
     if ours.weight_updates is not None:
         app.include_router(updates.router(ours.weight_updates))
     # vLLM registers this for FastAPI's own errors only: an unknown route would answer in another shape.

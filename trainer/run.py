@@ -17,9 +17,9 @@ from accelerate import PartialState
 
 from evals.locks import HeldError, acquire
 from trainer.checkpoints import add_thinking, local_folder, new_checkpoint
+from trainer.clock import clocked
 from trainer.context import StageContext
 from trainer.processes import join_processes
-from trainer.progress.clock import clocked
 from trainer.recipe import Recipe
 from trainer.recipe.average import Average
 from trainer.recipe.stages import AnyStage, Fusion

@@ -4,9 +4,9 @@
 
 Profiles the model on the first problems of a set (or takes a finished sweep, `--run`), serves it with that
 profile, asks the held-out problems at every level as a client does, by `reasoning_effort`, and prints each
-level's share of the peak accuracy on the same problems, with a 95 % interval of a bootstrap of problems,
-paired. The status is 1 if a level's share is further from its promise than `--tolerance`, unless it is more
-than promised at the smallest budget there is.
+level's share of the peak accuracy on the same problems, with a paired 95 % interval. The status is 1 if a
+level's share is further from its promise than `--tolerance`, unless it is more than promised at the smallest
+budget there is.
 """
 
 import argparse
@@ -20,7 +20,9 @@ import numpy as np
 from evals.budgets import Budget, parse_budgets
 from evals.problems import Problem, load
 from evals.profile import write_profile
-from evals.stats.curve import resampled_means
+from evals.stats.curve import score_step
+from evals.stats.paired import difference_limits
+from evals.stats.proportions import normal_quantile
 from evals.store import read_manifest
 from evals.summary.curve import matrix_of
 from evals.summary.outcomes import Outcome, outcomes
@@ -32,7 +34,6 @@ from serve import DEFAULT_MODEL
 from serve.launch import start_server
 from serve.profile import NO_LIMIT, BudgetCurve, ThinkingProfile, read_profile
 
-DRAWS = 10_000
 BUDGETS = "0,4,8,12,16,20,24,28,32,36,40,48,56,64,80,96,128,max"
 
 
@@ -75,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the profile and the runs")
     options = parser.parse_args(argv)
     drawn = sampling(options.sampling)
+    options.out.mkdir(parents=True, exist_ok=True)
     run = options.run
     if run is None:
         run = options.out / "profiled"
@@ -134,25 +136,33 @@ def ask_levels(
 def kept(
     profile: ThinkingProfile, by_level: Mapping[Budget, Sequence[Outcome]], peak: Sequence[Outcome]
 ) -> list[Kept]:
-    """One row a level. Raises ValueError where the peak accuracy is 0."""
+    """One row a level. Raises ValueError where the peak accuracy is 0.
+
+    A share s is a ratio of means of the same problems; its limits are those of the mean of
+    `level - s * peak` over the problems, divided by the peak (the delta method; Cochran 1977, "Sampling
+    techniques", section 6.4).
+    """
     rows = []
     for level, replies in by_level.items():
         asked = profile.document["recommended"][level]
         matrix = matrix_of({"level": replies, "peak": peak})
-        at_level, at_peak = np.nanmean(matrix, axis=0)
+        both = matrix[~np.isnan(matrix).any(axis=1)]
+        at_level, at_peak = both.mean(axis=0)
         if at_peak == 0:
             raise ValueError(f"peak: none of the held-out problems is right at {peak[0].budget}")
-        drawn = np.concatenate(list(resampled_means(matrix, DRAWS, seed=0)))
-        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+        share = float(at_level / at_peak)
+        residuals = both[:, [0]] - share * both[:, [1]]
+        limits = difference_limits(residuals, score_step(both), normal_quantile(0.95))
+        low, high = (share + float(limit[0] / at_peak) for limit in limits)
         budget = profile.overall.levels[str(level)]
         rows.append(
             Kept(
                 level=str(level),
                 budget=budget,
                 promised=asked["share"],
-                share=float(at_level / at_peak),
-                low=float(low),
-                high=float(high),
+                share=share,
+                low=low,
+                high=high,
                 accuracy=float(at_level),
                 expected=asked["accuracy"],
                 tokens=float(np.mean([o.thinking_tokens for o in replies])),

@@ -35,14 +35,6 @@ _FIELDS = ("level", "subject", "set")
 
 def page(summary: Summary, samples: dict[str, Any]) -> str:
     """The page as text. `samples`: what `page_samples` gives; without entries the page has no browser."""
-    data = {
-        "axis": summary["axis"],
-        "points": summary["points"],
-        "places": positions([point["budget"] for point in summary["points"]]),
-        **{f"by_{field}": summary[f"by_{field}"] for field in _FIELDS},
-        "entropy_along": summary["entropy_along"],
-        "samples": samples,
-    }
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
     return document(
         kind="Accuracy against thinking budget",
@@ -50,20 +42,31 @@ def page(summary: Summary, samples: dict[str, Any]) -> str:
         headline=headline(summary),
         setup=setup(summary),
         sections=[section for section in _sections(summary, samples) if section is not None],
-        data=data,
+        data=figure_data(summary) | {"samples": samples},
         footer=f"Made by thinkdial eval report from the replies of this run ({versions}). "
         "This page requests nothing from anywhere.",
     )
 
 
+def figure_data(summary: Summary) -> dict[str, Any]:
+    """What the figures of a run, other than its samples, are drawn from."""
+    return {
+        "axis": summary["axis"],
+        "points": summary["points"],
+        "places": positions([point["budget"] for point in summary["points"]]),
+        **{f"by_{field}": summary[f"by_{field}"] for field in _FIELDS},
+        "entropy_along": summary["entropy_along"],
+    }
+
+
 def _sections(summary: Summary, samples: dict[str, Any]) -> list[Section | None]:
     return [
-        _curve(summary),
+        curve_section(summary),
         _endings(summary),
         _groups(summary),
         _control(summary),
         _votes(summary),
-        _calibration(summary),
+        calibration_section(summary),
         _entropy(summary),
         _crosscheck(summary),
         _samples(samples),
@@ -79,7 +82,8 @@ def _sections(summary: Summary, samples: dict[str, Any]) -> list[Section | None]
     ]
 
 
-def _curve(summary: Summary) -> Section:
+def curve_section(summary: Summary) -> Section:
+    """The budget curve, and what its differences are worth."""
     return Section(
         "curve",
         "Curve",
@@ -154,7 +158,8 @@ def _votes(summary: Summary) -> Section | None:
     )
 
 
-def _calibration(summary: Summary) -> Section | None:
+def calibration_section(summary: Summary) -> Section | None:
+    """How confidence and accuracy agree; None where no confidence is known."""
     table = calibration_table(summary)
     if not table.rows:
         return None

@@ -72,6 +72,7 @@ def test_answer_now_while_the_user_types_on(server: Any, ending: str) -> None:
         chat.expect("budget 3 >")
         chat.type("/now\r")
         chat.expect("no reply is thinking; type /now, or Ctrl-C, while one does")
+        chat.expect("budget 3 >")
         chat.type("\x04")
         assert chat.wait() == 0
 
@@ -203,6 +204,7 @@ def test_wide_and_long_text_leaves_the_screen_whole(scripted: Scripted) -> None:
         shown = chat.expect("no thinking report")
         assert "~7 thinking tokens" in shown
         assert "".join(screen_after(shown)).count("thinking tokens") == 0
+        chat.expect("thinking on >")
         chat.type("\x04")
         assert chat.wait() == 0
     text = "".join(pieces)

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients import AnswerDelta, APIError, ThinkingDelta, ThinkingReport, TokenLogprob, errors, wire
+from clients import (
+    AnswerDelta,
+    APIError,
+    Entropy,
+    EntropyDelta,
+    ThinkingDelta,
+    ThinkingReport,
+    TokenLogprob,
+    errors,
+    wire,
+)
 from clients.events import EventStream, SSEParser
 from clients.terminal.display import CutMarker
 
@@ -278,3 +288,41 @@ def test_retry_after() -> None:
     assert errors.parse_retry_after("Fri, 31 Dec 9999 23:59:59 -0500") is None
     assert errors.parse_retry_after(None) is None
     assert errors.parse_error(429, b"slow down", 3.0).retry_after == 3.0
+
+
+def test_entropy_while_it_streams_and_in_the_report() -> None:
+    """The live events join to the report's columns, also where the last tokens are in the report alone."""
+    first = {"tokens": ["a", "b"], "entropy": [0.5, None], "margin": [0.25, None], "upper": [0.75, None]}
+    whole = {
+        "texts": ["a", "b", "c"],
+        "values": [0.5, None, 0.125],
+        "margin": [0.25, None, 1.0],
+        "exact": False,
+        "upper": [0.75, None, 0.25],
+        "residual": [0.01, None, 0.0],
+        "tokens": 2,
+    }
+    ending = {"stop_cause": "length", "budget": None, "tokens": 2, "inserted_tokens": 1, "entropy": whole}
+    chunks = [
+        {"choices": [{"index": 1, "delta": {"reasoning": "ab"}, "thinking": {"entropy": first}}]},
+        {"choices": [{"index": 1, "delta": {}, "finish_reason": "length", "thinking": ending}]},
+    ]
+    stream = wire.StreamAssembler()
+    assert [delta for chunk in chunks for delta in stream.feed(chunk)] == [
+        EntropyDelta(["a", "b"], [0.5, None], [0.25, None], [0.75, None], 1),
+        ThinkingDelta("ab", 1),
+        EntropyDelta(["c"], [0.125], [1.0], [0.25], 1),
+    ]
+    report = stream.reply().choices[0].report
+    assert report is not None
+    columns = {name: value for name, value in whole.items() if name != "tokens"}
+    assert report.entropy == Entropy(**columns)  # type: ignore[arg-type]
+    hidden = {**ending, "entropy": {**whole, "texts": None}}
+    chunk = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length", "thinking": hidden}]}
+    assert list(wire.StreamAssembler().feed(chunk)) == []
+
+
+def test_thinking_tokens_counted_in_every_chunk() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "completion_tokens_details": {"reasoning_tokens": 2}}
+    chunk = {"choices": [{"index": 0, "delta": {"reasoning": "x"}}], "usage": usage}
+    assert list(wire.StreamAssembler().feed(chunk)) == [ThinkingDelta("x", 0, 2)]

@@ -19,6 +19,8 @@ READMES = [
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
 
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+
 
 def small_training(recipe: str) -> str:
     """Options that bring all stages of a recipe to a minute together.
@@ -118,6 +120,22 @@ def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
         assert result.returncode == 0, f"{line}\n{result.stderr[-2000:]}"
         ran += 1
     assert ran >= 6
+
+
+@pytest.mark.parametrize("page", [*READMES, *DOCS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page: Path) -> None:
+    text = page.read_text("utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    local = [inline or named for inline, named in targets if "://" not in (inline or named)]
+    missing = [link for link in local if not (page.parent / link.partition("#")[0]).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_named_links_are_defined_and_used(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = set(re.findall(r"\]\[([\w-]+)\]", text))
+    assert named == set(re.findall(r"^\[([\w-]+)\]: ", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("readme", "code"), fences("python"))

@@ -54,10 +54,10 @@ def test_shares_of_the_peak_are_paired(tmp_path: Path) -> None:
     low = rows["low"]
     assert (low.budget, low.promised, low.accuracy) == (10, 0.9, 0.72)
     assert low.share == pytest.approx(0.9)
-    # Of the 80 that are right at the peak each draw holds some; 8 of them are wrong at the level.
-    assert 0.82 < low.low < 0.85 < 0.95 < low.high < 0.97
-    # The same problems are right, so that the level loses nothing in any draw.
-    assert (rows["high"].low, rows["high"].high) == (1, 1)
+    # Of the 80 that are right at the peak 8 are wrong at the level: about 0.9 +- 1.98 sqrt(0.9 * 0.1 / 80).
+    assert 0.82 < low.low < 0.85 < 0.95 < low.high < 0.98
+    # The same problems are right, which does not prove that the level loses nothing.
+    assert 0.95 < rows["high"].low < rows["high"].share == 1 < rows["high"].high
     assert {level for level, row in rows.items() if row.hits(0.03)} == {"minimal", "low", "high"}
     assert rows["minimal"].smallest  # more than promised at the smallest budget is no miss
     assert not rows["medium"].hits(0.03)

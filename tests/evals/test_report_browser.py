@@ -6,24 +6,13 @@ from pathlib import Path
 import pytest
 from made_pages import PIECES, hostile_run
 from made_runs import simulated
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from evals.compare.compare import compare
 from evals.compare.page import compare_page
 from evals.report.write import write_report
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), f"{CHROMIUM} is missing: run `make chromium`, or apt-get install chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import Browser, expect
 
 from serve.launch import start_server
+from tests.browsing import violations
 from tests.serve.checkpoints import checkpoint
 from tests.serve.test_formats import real_template
 
@@ -60,6 +62,21 @@ def test_there_is_no_format_to_show(thoughtless: httpx.Client) -> None:
     response = thoughtless.get("/v1/thinking/format")
     assert response.status_code == 404
     assert "no thinking" in response.json()["error"]["message"]
+
+
+def test_the_page_has_no_dial(thoughtless: httpx.Client, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(str(thoughtless.base_url))
+    expect(page.get_by_text("has no thinking")).to_be_visible()
+    assert page.locator("#dial-section, #add, #legend").filter(visible=True).count() == 0
+    page.get_by_label("Question", exact=True).fill("1")
+    page.get_by_text("Sampling and early-stop text").click()
+    page.get_by_label("most tokens of the reply").fill("16")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator(".cause")).to_contain_text("The reply has ended.")
+    assert page.locator(".answer").inner_text() != ""
+    assert violations(page) == []
+    page.close()
 
 
 def test_there_is_no_profile_to_show(thoughtless: httpx.Client) -> None:

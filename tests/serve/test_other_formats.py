@@ -5,8 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from serve.launch import RunningServer, start_server
+from tests.browsing import chromium
 from tests.serve.checkpoints import checkpoint
 from tests.serve.conftest import Server
 
@@ -140,3 +142,18 @@ async def test_thinking_of_earlier_turns_is_stripped(ask_reasoner: Server) -> No
     plain = await ask_reasoner.chat(talk("3"), max_tokens=1)
     thought = await ask_reasoner.chat(talk("<reason>\nhm\n</reason>\n\n3"), max_tokens=1)
     assert thought.prompt_token_ids == plain.prompt_token_ids
+
+
+def test_the_page_without_a_curve(reasoner: RunningServer) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        page.goto(reasoner.base_url)
+        expect(page.get_by_text("No curve was measured for this model")).to_be_visible()
+        page.get_by_label("Thinking tokens of budget A").fill(str(BUDGET))
+        page.get_by_label("Thinking tokens of budget A").press("Tab")
+        expect(page.locator("#dial .reading")).to_have_text(f"{BUDGET} tokens")
+        page.get_by_label("Question", exact=True).fill("Modulo 10, compute (7*5)-4.")
+        page.get_by_role("button", name="Ask", exact=True).click()
+        expect(page.locator(".cause")).to_contain_text(f"cut at its budget of {BUDGET} tokens")
+        expect(page.locator(".trace ins")).to_contain_text("Considering the limited time")
+        assert "reason>" not in page.locator("#columns").inner_text()

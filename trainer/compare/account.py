@@ -7,8 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from trainer.clock import read_seconds
 from trainer.preference.gather import REPLIES
-from trainer.progress.clock import read_seconds
 from trainer.progress.records import read_records
 from trainer.recipe import Recipe
 from trainer.recipe.preference import PairStage
