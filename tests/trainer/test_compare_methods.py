@@ -18,6 +18,7 @@ from evals.stats import calibration_gaps, expected_calibration_error
 from evals.store import iter_records
 from serve import DEFAULT_MODEL
 from serve.launch import RunningServer
+from trainer import clock
 from trainer.ablation.measure import curve_folder
 from trainer.cli import main
 from trainer.compare.account import Account, account_of, allowance, sampled_before
@@ -26,7 +27,6 @@ from trainer.compare.methods import Method, check_start, common_settings, method
 from trainer.compare.report import main_table
 from trainer.compare.run import write_report
 from trainer.compare.shift import Reply, Shift, score, shifts
-from trainer.progress import clock
 from trainer.recipe import Recipe, load_recipe
 from trainer.recipe.recipe import Ablation
 from trainer.study.crossed import crossed_mean
