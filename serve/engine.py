@@ -138,7 +138,7 @@ class ThinkingEngine(InterruptibleLLM):
                 tracker.stop()
         if self.shedding is None:
             return stream
-        return counted(stream, self.shedding, job.asked, job.trackers)
+        return counted(stream, self.shedding, live, job.asked, job.trackers)
 
     async def _rendered(
         self, prompt: Any, params: SamplingParams, request_id: str, options: dict[str, Any]

@@ -153,11 +153,15 @@ class ThinkingMiddleware:
         thinking_id = LIVE_REQUESTS.add(live, owner, None if wanted is None else wanted.decode("latin-1"))
         reporter = kind(live, thinking_id, asked.hidden, asked.thinking.entropy)
         responses = scope["app"].state.openai_serving_responses
+        shedding = scope["app"].state.engine_client.shedding
         if store and kind is ResponsesReporter and responses.enable_store:
             # From the first word on: a client may read a response that is still being made.
             reporter.on_id = lambda response_id: self.stored.update({response_id: (reporter, owner)})
         ending = ExitStack()
         ending.callback(self._forget, responses, reporter, owner)
+        if shedding is not None:
+            shedding.come(live.arrival, live)
+            ending.callback(shedding.read, live)
         token = LIVE.set(live)
         try:
             await self.app(scope, receive, Rewriter(send, reporter, ending.close))

@@ -13,7 +13,7 @@ from vllm.v1.metrics.stats import IterationStats, SchedulerStats
 from serve.budget import ThinkingBudget
 from serve.profile import ThinkingProfile
 from serve.shedding import Shedding, smaller
-from serve.trace import ThinkingTracker
+from serve.trace import LiveThinking, ThinkingTracker
 
 
 class StepWatch(StatLoggerBase):
@@ -83,10 +83,12 @@ def make_shedding(
 async def counted(
     stream: AsyncGenerator[RequestOutput, None],
     shedding: Shedding,
+    request: LiveThinking | None,
     asked: ThinkingBudget,
     trackers: Sequence[ThinkingTracker],
 ) -> AsyncGenerator[RequestOutput, None]:
-    """`stream`, with its choices counted while they run."""
+    """`stream`, with its choices counted while they run. request: the HTTP request that it is for, if any."""
+    shedding.read(request)
     for tracker in trackers:
         requested = smaller(tracker.grant.requested, asked.ceiling)
         shedding.enter(tracker.arrival, id(tracker), asked.family, requested, tracker.grant.budget)

@@ -22,10 +22,11 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from serve.allocation import Option, Rule, Share, allocate
+from serve.arrivals import Arrivals
 from serve.profile import ThinkingProfile
 from serve.work import LONG, Lengths, StepFit, StepTimes
 
-SETPOINT = 0.1
+SETPOINT = 0.08
 """Share of the time there is that the work owed may take, at first. A reply shares the server with others
 that are half done on average, and so takes about twice the work owed, a long one twice that, and requests
 come unevenly. How that turns out is seen in replies: the set point moves until one in twenty is late."""
@@ -90,8 +91,7 @@ class Shedding:
         self._fit = StepFit()
         self._running: dict[Hashable, _Reply] = {}
         self._begun: deque[_Reply] = deque()
-        self._arrivals: deque[tuple[float, str | None, int | None]] = deque()
-        self._began: float | None = None
+        self._arrivals = Arrivals(RATE_WINDOW * target, target)
         self._progress = 0.0
         self._waiting: dict[int, int] = {}
         self._stretch = self._read_stretch = 1.0
@@ -102,6 +102,7 @@ class Shedding:
         self._due: dict[str | None, float] = dict.fromkeys(self._curves, 0.0)
         self._allowed: float | None = None
         self._setpoint = SETPOINT
+        self._since = 0.0
         self.looked = float("-inf")
 
     @property
@@ -121,12 +122,22 @@ class Shedding:
         self._due[family] -= 1
         return rule.lower
 
+    def come(self, now: float, request: Hashable) -> None:
+        """A request has come: it begins replies when it has been read and rendered, and waits for that.
+
+        Under more load than one process can read, most of what is owed waits there.
+        """
+        self._arrivals.come(now, request)
+
+    def read(self, request: Hashable) -> None:
+        """A request that has come begins its replies now, or none at all."""
+        self._arrivals.coming.discard(request)
+
     def enter(
         self, now: float, key: Hashable, family: str | None, requested: int | None, granted: int | None
     ) -> None:
         """A reply begins: what was asked for it, and the budget it got."""
-        self._began = now if self._began is None else self._began
-        self._arrivals.append((now, family, requested))
+        self._arrivals.begin(now, family, requested)
         reply = self._running[key] = _Reply(family, granted, now, self._progress)
         self._begun.append(reply)
 
@@ -135,7 +146,7 @@ class Shedding:
     ) -> None:
         """A reply has ended; with how many tokens, unless it was broken off."""
         reply = self._running.pop(key)
-        if self._allowed is not None and thinking is not None:
+        if self._allowed is not None and thinking is not None and reply.began >= self._since:
             # Stochastic approximation of a quantile (Robbins and Monro 1951): at rest if 5 % are late. When
             # all are, a target time takes it down by a factor of e.
             late = now - reply.began > LATE * self.target
@@ -188,8 +199,7 @@ class Shedding:
         if elapsed < self.target / LOOKS:
             return
         self.looked = now
-        while self._arrivals and self._arrivals[0][0] < now - RATE_WINDOW * self.target:
-            self._arrivals.popleft()
+        self._arrivals.forget(now)
         times = self._fit.times()
         if times is None or not self._learned:
             return
@@ -202,12 +212,12 @@ class Shedding:
         owed = self._owed(times)
         if self._allowed is None and owed <= ENTRY * free:
             return
-        if not self._arrivals:  # nobody has come for long
+        if not len(self._arrivals):  # nobody has come for long
             self._release()
             return
         families = self._families(times)
         full = sum(family.share * family.options[-1].work for family in families.values())
-        rate = self._rate(now)
+        rate = self._arrivals.rate(now) / self._ranks
         if self._allowed is None and rate * full < BUSY and owed <= ENTRY_AT_ALL * free:
             return
         may_come = max(0.0, 1 + (self._setpoint * free - owed) / self.target)
@@ -219,6 +229,7 @@ class Shedding:
             self._release()
             return
         if self._allowed is None:
+            self._since = now
             self.on_shedding(
                 f"load: lowering budgets; {owed:.2f} s of work are owed, {rate:.1f} requests/s bring "
                 f"{1000 * full:.1f} ms each; a step takes {1000 * times.overhead:.2f} ms, a token "
@@ -236,19 +247,8 @@ class Shedding:
             self.on_change(1.0, None)
             self.on_shedding("load: lowering no budget any more")
 
-    def _rate(self, now: float) -> float:
-        """Arrivals per second, on each engine: of some targets, or of the last one if they clearly rise."""
-        assert self._began is not None
-        seconds = max(now - self._began, self.target / LOOKS)
-        recent = sum(1 for time, _, _ in self._arrivals if time > now - self.target)
-        rates = (
-            len(self._arrivals) / min(RATE_WINDOW * self.target, seconds),
-            (recent - 2 * math.sqrt(recent)) / min(self.target, seconds),
-        )
-        return max(rates) / self._ranks
-
     def _owed(self, times: StepTimes) -> float:
-        """Seconds of shared work that the replies which have begun still need, on each engine."""
+        """Seconds of shared work that replies which have begun or will begin still need, on each engine."""
         tokens = starts = 0.0
         waiting = sum(self._waiting.values())
         fresh = len(self._running) - waiting
@@ -258,7 +258,12 @@ class Shedding:
             tokens += lengths.left(reply.budget, done)
             starts += lengths.cut(reply.budget)
         starts += waiting
-        return (times.per_token * tokens + times.per_start * starts) / self._ranks
+        owed = times.per_token * tokens + times.per_start * starts
+        if coming := len(self._arrivals.coming):
+            lengths = self._lengths[None]
+            full = times.per_token * (lengths.thinking(None) + lengths.answer) + times.per_start
+            owed += coming * (full if self._allowed is None else min(full, self._allowed))
+        return owed / self._ranks
 
     def _read_lengths(self) -> None:
         """Read the curves anew if the lengths of traffic have changed."""
@@ -272,9 +277,7 @@ class Shedding:
 
     def _families(self, times: StepTimes) -> dict[str | None, Share]:
         """What recent requests asked, by family, and what ceilings would make of it."""
-        asked = {name: Counter[int | None]() for name in self._curves}
-        for _, name, requested in self._arrivals:
-            asked[name][requested] += 1
+        asked = self._arrivals.asked(self._curves)
         total = max(1, len(self._arrivals))
         return {
             name: Share(count.total() / total, self._options(name, count or Counter({None: 1}), times))

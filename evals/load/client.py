@@ -3,6 +3,10 @@
 An open loop: a slow server does not slow the arrivals down, and a reply's time counts from when its request
 was due, so that no wait is left out. The client only notes bytes while requests run and reads them
 afterwards, in one process and one thread, since it may share the server's cores.
+
+Connections are opened before the load begins, as a balancer in front of a server holds them open: a server's
+event loop (libuv's) accepts one a turn, so that under load those that are opened meanwhile wait in the
+kernel, where no server can see them.
 """
 
 import asyncio
@@ -13,8 +17,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from serve.bench.load import Connection, connect, events
+from serve.bench.load import Connection, Exchange, connect, events
 
+CONNECTIONS = 1000
+"""Opened beforehand, at most; others as they are needed."""
 WARM_SHARE = 0.25
 """Share of a saturating run that is left out at its start: the first replies end together."""
 
@@ -64,7 +70,7 @@ def _allow_connections(count: int) -> None:
 
 
 async def _open_loop(base_url: str, requests: Sequence[tuple[float, bytes]]) -> list[Answered]:
-    idle: list[Connection] = []
+    idle = [await connect(base_url) for _ in range(min(CONNECTIONS, len(requests)))]
     began = perf_counter()
 
     async def ask(due: float, request: bytes) -> Answered:
@@ -73,7 +79,7 @@ async def _open_loop(base_url: str, requests: Sequence[tuple[float, bytes]]) -> 
         try:
             connection = await _connection(base_url, idle)
             sent = perf_counter() - began
-            exchange = await connection.exchange(request)
+            exchange = await _exchange(base_url, connection, request)
         except (OSError, RuntimeError) as error:
             return Answered(due, sent, None, error=str(error) or type(error).__name__)
         idle.append(connection)
@@ -104,6 +110,16 @@ async def _saturate(base_url: str, requests: Sequence[bytes], concurrency: int, 
             connection.close()
     warm = WARM_SHARE * seconds
     return sum(warm < time <= seconds for time in ended) / (seconds - warm)
+
+
+async def _exchange(base_url: str, connection: Connection, request: bytes) -> Exchange:
+    """The exchange, once more where the server closes an idle connection just when it is used again."""
+    try:
+        return await connection.exchange(request)
+    except RuntimeError:
+        if not connection.unanswered:
+            raise
+    return await (await connect(base_url)).exchange(request)
 
 
 async def _connection(base_url: str, idle: list[Connection]) -> Connection:

@@ -142,6 +142,11 @@ class Connection(asyncio.Protocol):
         if self._ended is not None and not self._ended.done():
             self._ended.set_exception(RuntimeError("the server closed the connection within a reply"))
 
+    @property
+    def unanswered(self) -> bool:
+        """The server has closed the connection without a byte of the response."""
+        return self.closed and not self._pieces
+
     def close(self) -> None:
         self._transport.close()
 

@@ -78,7 +78,7 @@ def test_more_than_the_server_carries_is_answered_in_time(overload: float) -> No
     plain = simulate(None, lambda time: overload * CAPACITY, 60, {None: NATURAL})
     replies, _ = shed(lambda time: overload * CAPACITY, 60)
     assert p95(plain) > 2 * target()
-    assert p95(replies) <= 1.1 * target()  # the beginning included, when the server knows nothing of itself
+    assert p95(replies) <= 1.15 * target()  # the beginning included, when the server knows nothing of itself
     assert p95([reply for reply in replies if reply.arrived > 10]) <= target()
     # What is lost is about what the work of the requests makes inevitable: some think, the others do not.
     off, full = work(0, Machine()), 1 / CAPACITY
