@@ -24,6 +24,7 @@ from vllm.v1.outputs import LogprobsLists
 from serve import DEFAULT_MODEL, measured
 from serve.entropy import Measured, measure
 from serve.launch import start_server
+from serve.profile import PROFILE
 from tests.serve.conftest import Answer, Choice, Server
 from tests.serve.routes import APIS, EVERY_PARSED_WAY, EVERY_WAY, Json, sse
 from tests.serve.test_trace import FORM
@@ -178,7 +179,7 @@ async def test_it_agrees_with_the_log_probabilities_of_the_same_reply(
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped model with a vocabulary that is too large to look at as a whole."""
     folder = tmp_path_factory.mktemp("large") / "model"
-    shutil.copytree(DEFAULT_MODEL, folder)
+    shutil.copytree(DEFAULT_MODEL, folder, ignore=shutil.ignore_patterns(PROFILE))
     config = json.loads((folder / "config.json").read_text())
     weights = load_file(folder / "model.safetensors")
     rows = weights["model.embed_tokens.weight"]
