@@ -38,13 +38,18 @@ export class Trace {
     if (follow) this.host.scrollTop = this.host.scrollHeight;
   }
 
-  // The report has come. It has the tokens of the last chunk, too; and it knows whether anything was inserted:
-  // a model may write the early-stop sentence itself.
+  // The report has come. It has all tokens, also those of the last chunk and those whose text came without them,
+  // so the trace is laid out once more; and it knows whether anything was inserted: a model may write the
+  // early-stop sentence itself.
   finish(report) {
     const { texts, values, margin, upper } = report?.entropy ?? {};
     if (texts) {
-      const rest = (column) => column?.slice(this.seen);
-      this.#expect(rest(texts), rest(values), rest(margin), rest(upper));
+      this.held = this.text + this.held;
+      this.text = "";
+      this.waiting = [];
+      this.seen = this.generated = 0;
+      this.host.replaceChildren();
+      this.#expect(texts, values, margin, upper);
       this.#align();
     }
     this.#show(this.held);
