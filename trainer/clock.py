@@ -1,7 +1,7 @@
 """How long a stage has run, over all of its attempts, in a file that a kill leaves readable."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -16,25 +16,35 @@ NOTED_EVERY = 5.0
 def clocked(folder: Path) -> Iterator[None]:
     """Add the wall time of the block to what the folder has noted."""
     before, started = read_seconds(folder), monotonic()
-    ended = threading.Event()
 
     def note() -> None:
         partial = folder / f"{SECONDS}.partial"
         partial.write_text(f"{before + monotonic() - started:.3f}\n", "ascii")
         partial.replace(folder / SECONDS)
 
-    def keep_noting() -> None:
-        while not ended.wait(NOTED_EVERY):
-            note()
+    try:
+        with repeated(note, NOTED_EVERY):
+            yield
+    finally:
+        note()
 
-    thread = threading.Thread(target=keep_noting, daemon=True)
+
+@contextmanager
+def repeated(action: Callable[[], None], every: float) -> Iterator[None]:
+    """Do something beside the block, in a thread of its own: again and again, so many seconds apart."""
+    ended = threading.Event()
+
+    def keep_on() -> None:
+        while not ended.wait(every):
+            action()
+
+    thread = threading.Thread(target=keep_on, daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        note()
 
 
 def read_seconds(folder: Path) -> float:

@@ -14,13 +14,14 @@ ANSWER = 10
 
 
 @pytest.mark.parametrize("stretch", [1.0, 2.5])
-@pytest.mark.parametrize("budget", [None, 64, 16])
-@pytest.mark.parametrize("done", [0, 4, 12, 20, 40, 60])
+@pytest.mark.parametrize(
+    ("budget", "done"),
+    [(budget, done) for budget in (None, 64) for done in (0, 4, 12, 20, 40, 60)]
+    + [(16, done) for done in (0, 4, 12, 20)],
+)
 def test_what_is_left_of_a_reply(stretch: float, budget: int | None, done: int) -> None:
     total = np.minimum(NATURAL * stretch, np.inf if budget is None else budget) + ANSWER
     alive = total > done
-    if not alive.any():
-        pytest.skip("no reply is so long")
     lengths = Lengths(CURVE, stretch, ANSWER)
     assert lengths.left(budget, done) == pytest.approx((total[alive] - done).mean(), rel=0.1)
 

@@ -8,14 +8,13 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from serve.launch import end_with_parent
-from trainer.clock import clocked, read_seconds
+from trainer.clock import clocked, read_seconds, repeated
 from trainer.reproduce.steps import Step, time_left
 
 DONE = "done.json"
@@ -113,20 +112,13 @@ def _telling(
     steps: Sequence[Step], took: dict[str, float], step: Step, before: float, tell: Tell
 ) -> Iterator[None]:
     """Tell now and then how long a step has run, and when the chain will have ended."""
-    started, ended = time.monotonic(), threading.Event()
+    started = time.monotonic()
 
-    def keep_telling() -> None:
-        while True:
-            elapsed = before + time.monotonic() - started
-            left = time_left(steps, took, step.name, elapsed)
-            tell(f"{step.name} has run {clock(elapsed)}; about {clock(left)} left in all")
-            if ended.wait(TOLD_EVERY):
-                return
+    def tell_once() -> None:
+        elapsed = before + time.monotonic() - started
+        left = time_left(steps, took, step.name, elapsed)
+        tell(f"{step.name} has run {clock(elapsed)}; about {clock(left)} left in all")
 
-    thread = threading.Thread(target=keep_telling, daemon=True)
-    thread.start()
-    try:
+    tell_once()
+    with repeated(tell_once, TOLD_EVERY):
         yield
-    finally:
-        ended.set()
-        thread.join()
