@@ -3,101 +3,23 @@
 In each step every running request makes one token, and what room is left of `max_batched_tokens` computes
 prompts: those begun first, then replies that go on after a cut, then new requests in order of arrival. A
 request that is cut at its budget is a second request whose prefix is cached in whole blocks: it computes the
-rest of the last block and the early-stop text. A prompt is taken in when its blocks are free; when a running
-request needs a block and none is free, cached prefixes of waiting replies go first, then the request that
-came last starts again (recomputation). One engine, no prefixes shared between requests.
+rest of the last block and the early-stop text. A prompt is taken in when its blocks are free. When a request
+needs blocks that are not free, cached prefixes of waiting replies go first (the least recently used); where a
+running request still has none, the one that came last starts again (recomputation). One engine; requests
+share no prefixes.
 
-A step costs O(1), not O(batch): all that decode advance together, so that only what changes is looked at.
+All that decode advance together, so that a stretch of steps in which nothing begins, ends or arrives is
+taken at once: its time is that of its middle step times their number (exact where a step's time is linear in
+the context).
 """
 
 import heapq
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
+from evals.simulate.requests import DECODING, DONE, WAITING, Format, Limits, Outcome, Request
 from evals.simulate.steps import StepTimes
-
-DECODING, WAITING, DONE = "decoding", "waiting", "done"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Of an engine, under vLLM's names for its flags. kv_blocks: of `block_size` tokens each."""
-
-    max_num_seqs: int
-    max_batched_tokens: int
-    kv_blocks: int
-    block_size: int = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """Tokens of a model's thinking that are not thinking: the two tags where the model writes them, the
-    early-stop text, and the empty block of a reply without thinking (inserted, as part of the prompt)."""
-
-    open_tokens: int = 1
-    close_tokens: int = 1
-    stop_tokens: int = 27
-    empty_tokens: int = 4
-
-
-@dataclass(slots=True)
-class Request:
-    """One request and what becomes of it; times in seconds.
-
-    thinking: tokens it would think by itself. answer: tokens after the thinking, end of turn included.
-    budget: None is no limit.
-    """
-
-    arrived: float
-    prompt: int
-    thinking: int
-    answer: int
-    budget: int | None = None
-    first_token: float = math.nan
-    ended: float = math.nan
-    made: int = 0
-    restarts: int = 0
-    # Of the part that runs: tokens to compute, tokens cached, tokens to make, whether another part follows.
-    _prefill: int = 0
-    _cached: int = 0
-    _blocks: int = 0
-    _to_make: int = 0
-    _end_step: int = 0
-    _last: bool = True
-    _resumed: bool = False
-    _state: str = field(default=WAITING)
-
-    @property
-    def cut(self) -> bool:
-        return self.budget is not None and self.budget != 0 and self.thinking > self.budget
-
-    @property
-    def tokens(self) -> int:
-        """Thinking tokens that its reply holds."""
-        return self.thinking if self.budget is None else min(self.thinking, self.budget)
-
-    @property
-    def seconds(self) -> float:
-        return self.ended - self.arrived
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A simulated stretch. made: tokens that the model made, those looked at past a budget too. computed:
-    prompt tokens. seconds: until the last reply ended. peak_blocks: of the KV cache. restarts: requests that
-    lost their cache. mean_running: requests that decode, over the time in which something ran."""
-
-    requests: Sequence[Request]
-    seconds: float
-    busy: float
-    steps: int
-    made: int
-    computed: int
-    peak_blocks: int
-    restarts: int
-    mean_running: float
 
 
 class Engine:
@@ -141,23 +63,38 @@ class Engine:
             decoding, context = len(self._decoding), self._context
             computed, begun = self._take_in(self.limits.max_batched_tokens - decoding)
             resumed = sum(request._resumed for request in begun)
-            seconds = self.steps.seconds(decoding, context, computed, len(begun), resumed)
+            steps = 1
+            if decoding and not computed:
+                gap = coming[0].arrived - now if coming and in_flight is None else math.inf
+                steps = self._unchanged(gap)
+                self._take(self._growth(steps))
+                context += decoding * (steps - 1) / 2
+            seconds = steps * self.steps.seconds(decoding, context, computed, len(begun), resumed)
             now += seconds
             busy += seconds
             running += decoding * seconds
             self._computed += computed
-            self._made += decoding + len(begun)
-            self._context += decoding
+            self._made += steps * decoding + len(begun)
+            self._context += steps * decoding
             for request in begun:
                 self._begin(request, now)
-            self._step += 1
+            self._step += steps
             while self._ends and self._ends[0][0] <= self._step:
                 end, _, request = heapq.heappop(self._ends)
                 if request._state == DECODING and request._end_step == end:
                     unanswered -= self._end(request, now)
         mean = running / busy if busy else 0.0
         return Outcome(
-            requests, now, busy, self._step, self._made, self._computed, self._peak, self._restarts, mean
+            requests,
+            self.form,
+            now,
+            busy,
+            self._step,
+            self._made,
+            self._computed,
+            self._peak,
+            self._restarts,
+            mean,
         )
 
     # -- one request's way -----------------------------------------------------------------------------------
@@ -181,8 +118,8 @@ class Engine:
         )
         if longest > self.limits.kv_blocks:
             raise ValueError(
-                f"kv_blocks: {self.limits.kv_blocks} blocks of {self.limits.block_size} tokens are wrong because "
-                f"one request needs {longest}; give more memory, or a smaller budget"
+                f"kv_blocks: {self.limits.kv_blocks} blocks of {self.limits.block_size} tokens are wrong "
+                f"because one request needs {longest}; give more memory, or a smaller budget"
             )
         self._new.append(request)
 
@@ -238,6 +175,30 @@ class Engine:
         heapq.heappush(self._again, (request.arrived, self._count, request))
         return 0
 
+    # -- a stretch of steps ----------------------------------------------------------------------------------
+
+    def _unchanged(self, gap: float) -> int:
+        """How many steps from this one on are alike: until a part ends, the next request comes in `gap`
+        seconds, or the cache is full. This step's blocks are taken."""
+        while (top := self._ends[0])[2]._state != DECODING or top[2]._end_step != top[0]:
+            heapq.heappop(self._ends)
+        steps = self._ends[0][0] - self._step
+        decoding = len(self._decoding)
+        last = self.steps.seconds(decoding, self._context + decoding * (steps - 1), 0, 0, 0)
+        if steps * last > gap:
+            steps = max(1, int(gap / last))
+        while steps > 1 and self._blocks + self._growth(steps) > self.limits.kv_blocks:
+            steps //= 2
+        return steps
+
+    def _growth(self, steps: int) -> int:
+        """Blocks that running requests need for the steps after this one, `steps` in all."""
+        size = self.limits.block_size
+        whole, rest = divmod(steps - 1, size)
+        return whole * len(self._decoding) + sum(
+            self._growing[(self._step + 1 + offset) % size] for offset in range(rest)
+        )
+
     # -- a step ----------------------------------------------------------------------------------------------
 
     def _grow(self) -> None:
@@ -265,8 +226,7 @@ class Engine:
             if len(self._decoding) + len(self._partial) + len(begun) >= self.limits.max_num_seqs:
                 break
             need = self._whole(request._cached + request._prefill) - request._blocks
-            idle = not (self._decoding or self._partial or begun)
-            while self._blocks + need > self.limits.kv_blocks and idle and self._forget(keep=request):
+            while self._blocks + need > self.limits.kv_blocks and self._forget(keep=request):
                 pass
             if self._blocks + need > self.limits.kv_blocks:
                 break
@@ -303,14 +263,14 @@ class Engine:
         return -(-tokens // self.limits.block_size)
 
     def _forget(self, keep: Request | None = None) -> bool:
-        """Give up the cached prefix of the waiting reply that came last; False if there is none."""
-        holders = [request for _, _, request in self._again if request._blocks and request is not keep]
+        """Give up the cached prefix of the waiting reply that was cut first; False if there is none."""
+        holders = [entry[1:] for entry in self._again if entry[2]._blocks and entry[2] is not keep]
         if not holders:
             return False
-        last = max(holders, key=lambda request: request.arrived)
-        self._blocks -= last._blocks
-        last._prefill += last._cached
-        last._cached = last._blocks = 0
+        _, first = min(holders, key=lambda entry: entry[0])
+        self._blocks -= first._blocks
+        first._prefill += first._cached
+        first._cached = first._blocks = 0
         return True
 
     def _restart(self) -> None:

@@ -47,3 +47,12 @@ def find_gpu(name: str) -> Gpu:
     raise ValueError(
         f"gpu: {name!r} is not in the table; give one of {', '.join(GPUS)}, or measured step times (--steps)"
     )
+
+
+def vllm_defaults(gpu: Gpu | None) -> tuple[int, int]:
+    """max_num_seqs and max_num_batched_tokens of a vLLM 0.32 server that sets neither.
+
+    `EngineArgs.get_batch_defaults`: larger on 70 GiB and more, A100 excepted. None: as on smaller ones.
+    """
+    large = gpu is not None and gpu.memory >= 75 * GB and not gpu.name.startswith("A100")
+    return (1024, 8192) if large else (256, 2048)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evals.simulate.engine import Engine, Format, Limits, Outcome, Request
+from evals.simulate.engine import Engine
+from evals.simulate.hardware import Gpu
+from evals.simulate.requests import Format, Limits, Outcome, Request
+from evals.simulate.shape import ModelShape
 from evals.simulate.steps import StepTimes
 from evals.simulate.workload import Lengths, poisson
 from evals.stats.latency import quantile
@@ -14,6 +17,8 @@ from serve.profile import BudgetCurve
 SETTLED = 0.1
 """Share of the requests at either end that is left out of a capacity: the server fills and empties there."""
 MOST_REPLICAS = 4096
+"""If these do not keep a target, one request alone does not: no number of replicas will."""
+GIB = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,12 @@ class Load:
     count: int = 2000
     target: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "count", "target"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}: {value} is wrong because it must be above 0; give such a number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,21 @@ class Row:
         return {**asdict(self), "budget": "max" if self.budget is None else self.budget}
 
 
+def cache_bytes(shape: ModelShape, gpu: Gpu, gpus: int, memory_share: float, reserve: float) -> float:
+    """What the GPUs of a replica have left for the KV cache.
+
+    memory_share: of each GPU's memory that the server takes. reserve: bytes of each for activations, graphs
+    and the like. Raises ValueError where nothing is left.
+    """
+    left = gpus * (gpu.memory * memory_share - reserve) - shape.total_bytes
+    if left <= 0:
+        raise ValueError(
+            f"gpu: {gpus} x {gpu.name} is wrong because {shape.total_bytes / GIB:.1f} GiB of weights leave "
+            "no memory for the KV cache; give a larger one, more (--gpus), or a smaller --dtype"
+        )
+    return left
+
+
 def plan(
     budgets: Sequence[int | None],
     load: Load,
@@ -99,18 +125,15 @@ def under(rate: float, budget: int | None, load: Load, machine: Machine) -> Outc
     return _engine(machine).run(poisson(load.lengths, rate, load.count, budget, load.seed))
 
 
-def fewest(fits: Callable[[int], bool], least: int) -> int | None:
-    """The smallest number from `least` on that fits, if all above one that fits do; None if none does."""
-    high = least
-    while not fits(high):
-        high *= 2
-        if high > MOST_REPLICAS:
-            return None
-    low = max(least, high // 2 + 1) if high > least else least
+def fewest(fits: Callable[[int], bool], least: int) -> int:
+    """The smallest number from `least` on that fits, if `MOST_REPLICAS` does and all above one that fits."""
+    low, high = least, least
+    while high < MOST_REPLICAS and not fits(high):
+        low, high = high + 1, min(2 * high, MOST_REPLICAS)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return high
+    return low
 
 
 def _row(
@@ -130,11 +153,11 @@ def _row(
             return False
         return load.target is None or latency(share(count).requests, 0.95) <= load.target
 
-    if replicas is None:
-        found = fewest(fits, max(1, math.ceil(load.rate / most)))
-    else:
-        found = replicas
-    shown = found or max(outcomes, default=1)
+    least = max(1, math.ceil(load.rate / most))
+    found = replicas
+    if replicas is None and fits(MOST_REPLICAS):
+        found = fewest(fits, least)
+    shown = found or least
     outcome = share(shown)
     requests = outcome.requests
     size = machine.limits.block_size

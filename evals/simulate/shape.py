@@ -21,8 +21,7 @@ class ModelShape:
 
     parameters: all of them. shared: those that every token passes (no embedding table, no experts). expert:
     those of one expert over all layers; experts, experts_per_token: how many, and how many a token uses.
-    weight_bytes, kv_bytes: bytes of one parameter and of one cached number. layers, heads, kv_heads, head_dim:
-    of the attention.
+    weight_bytes, kv_bytes: bytes of one parameter and of one cached number. The rest is of the attention.
     """
 
     layers: int
@@ -64,7 +63,7 @@ class ModelShape:
 
     @property
     def flops_per_pair(self) -> float:
-        """Of attention, for a token and one token of its context: QK^T and AV, 2 x 2 x heads x head dimension."""
+        """Of attention, for a token and one of its context: QK^T and AV, 2 x 2 x heads x head dimension."""
         return 4 * self.layers * self.heads * self.head_dim
 
 

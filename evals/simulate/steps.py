@@ -23,7 +23,7 @@ class StepTimes(Protocol):
     after a cut.
     """
 
-    def seconds(self, decoding: int, context: int, prefill: int, started: int, resumed: int) -> float: ...
+    def seconds(self, decoding: int, context: float, prefill: int, started: int, resumed: int) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Roofline:
     """A GPU's best time, divided by how much of it is reached.
 
     The time of a step is the longer of what memory and arithmetic take (Williams, Waterman and Patterson
-    2009, "Roofline", CACM 52(4); for transformers Pope et al. 2022, arXiv:2211.05102, section 2 and appendix B):
+    2009, "Roofline", CACM 52(4); for transformers Pope et al. 2022, arXiv:2211.05102, section 2):
 
         max( (weights read + KV bytes x context) / bandwidth, FLOPs / peak ) + overhead
 
@@ -47,7 +47,7 @@ class Roofline:
     flops_share: float = 0.5
     overhead: float = 0.0
 
-    def seconds(self, decoding: int, context: int, prefill: int, started: int, resumed: int) -> float:
+    def seconds(self, decoding: int, context: float, prefill: int, started: int, resumed: int) -> float:
         shape = self.shape
         tokens = decoding + prefill
         moved = shape.read_bytes(tokens) + shape.kv_bytes_per_token * (context + prefill)
@@ -113,7 +113,7 @@ class LinearSteps:
         prices, _ = nnls(work / scale, np.ones(len(rows)))
         return cls(*(prices / scale).tolist())
 
-    def seconds(self, decoding: int, context: int, prefill: int, started: int, resumed: int) -> float:
+    def seconds(self, decoding: int, context: float, prefill: int, started: int, resumed: int) -> float:
         # The step that ends a prompt makes its first token.
         return (
             self.step
@@ -131,7 +131,7 @@ class LinearSteps:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredSteps:
-    """A file of measured step times. about: model, flags, machine; limits: of the server that was measured."""
+    """A file of measured step times. about: model and machine. limits: of the server's cache."""
 
     rows: tuple[Measured, ...]
     limits: Mapping[str, int]

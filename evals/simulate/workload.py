@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.simulate.engine import Format, Request
+from evals.simulate.requests import Format, Request
 from evals.store import iter_records, read_manifest
 
 CENSORED = "length"
@@ -31,8 +31,8 @@ class Lognormal:
     def __post_init__(self) -> None:
         if self.median < 1 or self.sigma < 0:
             raise ValueError(
-                f"lengths: {self.median:g},{self.sigma:g} is wrong because a median is at least 1 token and a "
-                "sigma not below 0; give MEDIAN or MEDIAN,SIGMA, e.g. 2000,0.8"
+                f"lengths: {self.median:g},{self.sigma:g} is wrong because a median is at least 1 token and "
+                "a sigma not below 0; give MEDIAN or MEDIAN,SIGMA, e.g. 2000,0.8"
             )
 
     def draw(self, source: random.Random) -> int:
@@ -44,9 +44,7 @@ def lognormal_lengths(
 ) -> list[Lengths]:
     """Independent draws."""
     source = random.Random(f"{seed}/lengths")
-    return [
-        Lengths(prompt.draw(source), thinking.draw(source), answer.draw(source)) for _ in range(count)
-    ]
+    return [Lengths(prompt.draw(source), thinking.draw(source), answer.draw(source)) for _ in range(count)]
 
 
 def run_lengths(directory: Path) -> list[Lengths]:
@@ -77,7 +75,9 @@ def run_format(directory: Path) -> Format:
     return Format(open_tokens=int(form["opened_by"] == "model"), stop_tokens=len(form["stop_ids"]))
 
 
-def poisson(lengths: Sequence[Lengths], rate: float, count: int, budget: int | None, seed: int) -> list[Request]:
+def poisson(
+    lengths: Sequence[Lengths], rate: float, count: int, budget: int | None, seed: int
+) -> list[Request]:
     """Requests of a Poisson process of `rate` a second, their lengths drawn with replacement.
 
     The same seed gives the same lengths in the same order under every rate and budget, and arrivals that are

@@ -1,0 +1,150 @@
+"""Step times of a running server: bursts of requests, and what its own metrics say that it did for them.
+
+Each burst sends some requests at once and waits for all, so that the server is never idle meanwhile. The
+number of engine steps, of tokens and of computed prompt tokens are the differences of vLLM's counters; what
+is timed is what a client sees, front end and client included where they share the server's cores.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from evals.simulate.requests import Format
+from evals.simulate.steps import Measured, MeasuredSteps
+from serve.bench.load import Reply, allow_connections, run_load
+from serve.bench.throughput import BARRED, machine
+
+STEPS = "vllm:iteration_tokens_total_count"
+MADE = "vllm:generation_tokens_total"
+PROMPT = "vllm:prompt_tokens_total"
+CACHED = "vllm:prefix_cache_hits_total"
+COUNTERS = (STEPS, MADE, PROMPT, CACHED)
+CACHE = "vllm:cache_config_info"
+SETTLED_SECONDS = 0.5
+WORDS = ("a", "b", "c", "d", "+", "-", "*", "=", "1", "2", "3", "7", ", ")
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Requests sent at once. words: of the prompt, about a token each. tokens: that each makes, after the cut
+    where there is a budget."""
+
+    requests: int
+    words: int
+    tokens: int
+    budget: int | None = None
+
+
+def bursts(sizes: Sequence[int], long: int) -> list[Burst]:
+    """What tells the prices apart. sizes: batches. long: words of a long prompt."""
+    made = []
+    for size in sizes:
+        made += [
+            Burst(size, 40, 64),
+            Burst(size, long, 64),
+            Burst(size, long, 1),
+            Burst(size, 40, 4),
+            Burst(size, 40, 16, budget=8),
+            Burst(size, 40, 160),
+        ]
+    return made
+
+
+def measure_steps(
+    base_url: str, sizes: Sequence[int] = (1, 4, 16, 64), long: int = 400, rounds: int = 2, seed: int = 0
+) -> MeasuredSteps:
+    """Measure a running `thinkdial serve` that nobody else uses. Raises RuntimeError as `run_load`."""
+    allow_connections(max(sizes))
+    model = _get(base_url, "/v1/models")["data"][0]["id"]
+    form = thinking_format(base_url)
+    draw = random.Random(seed)
+    _burst(base_url, model, form, Burst(max(sizes), 40, 16, budget=8), draw)  # warms up
+    rows = []
+    for _ in range(rounds):
+        todo = bursts(sizes, long)
+        # In another order each time: a machine's speed drifts, and should not look like a price.
+        draw.shuffle(todo)
+        rows += [_burst(base_url, model, form, burst, draw) for burst in todo]
+    cache = cache_config(base_url)
+    limits = {"block_size": int(cache["block_size"]), "kv_blocks": int(cache["num_gpu_blocks"])}
+    about = {"model": model, "machine": machine(), "sizes": [*sizes], "long": long, "rounds": rounds}
+    return MeasuredSteps(tuple(rows), limits, about)
+
+
+def thinking_format(base_url: str) -> dict[str, Any]:
+    """Tags and early-stop text of the server's model, with their ids."""
+    form: dict[str, Any] = _get(base_url, "/v1/thinking/format")
+    return form
+
+
+def server_format(base_url: str) -> Format:
+    """Tokens of the tags and the early-stop text, as the server tells them."""
+    form = thinking_format(base_url)
+    return Format(open_tokens=int(form["opened_by"] == "model"), stop_tokens=len(form["stop_ids"]))
+
+
+def cache_config(base_url: str) -> dict[str, str]:
+    """vLLM's own account of its KV cache."""
+    text = httpx.get(f"{base_url}/metrics").raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == CACHE:
+                return dict(sample.labels)
+    raise RuntimeError(f"{base_url}: /metrics has no {CACHE}; give a server of `thinkdial serve`")
+
+
+def counters(base_url: str) -> dict[str, float]:
+    """`COUNTERS`, summed over the engines of the server."""
+    found = dict.fromkeys(COUNTERS, 0.0)
+    text = httpx.get(f"{base_url}/metrics").raise_for_status().text
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name in found:
+                found[sample.name] += sample.value
+    return found
+
+
+def _burst(base_url: str, model: str, form: dict[str, Any], burst: Burst, draw: random.Random) -> Measured:
+    bodies = [_body(model, form, burst, draw) for _ in range(burst.requests)]
+    before = counters(base_url)
+    replies = run_load(base_url, bodies, burst.requests)
+    time.sleep(SETTLED_SECONDS)  # the last step's numbers are told after its tokens
+    done = {name: value - before[name] for name, value in counters(base_url).items()}
+    stop = 0 if burst.budget is None else len(form["stop_ids"])
+    return Measured(
+        seconds=max(reply.ended for reply in replies) - min(reply.sent for reply in replies),
+        steps=done[STEPS],
+        tokens=done[MADE],
+        context=float(sum(_context(reply, stop) for reply in replies)),
+        prefill=done[PROMPT] - done[CACHED],
+        started=float(burst.requests),
+        resumed=float(burst.requests if stop else 0),
+    )
+
+
+def _context(reply: Reply, inserted: int) -> float:
+    """Cached tokens that a reply's decode steps look at: its prompt and half of itself, each step."""
+    steps = reply.completion_tokens - inserted
+    return steps * (reply.prompt_tokens + reply.completion_tokens / 2)
+
+
+def _body(model: str, form: dict[str, Any], burst: Burst, draw: random.Random) -> dict[str, Any]:
+    tokens = burst.tokens
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": "".join(draw.choices(WORDS, k=burst.words))}],
+        "temperature": 0,
+    }
+    if burst.budget is not None:
+        tokens += (form["opened_by"] == "model") + burst.budget + len(form["stop_ids"])
+        body |= {"thinking_budget": burst.budget, "logit_bias": {str(form["close_id"]): BARRED}}
+    return {**body, "min_tokens": tokens, "max_tokens": tokens}
+
+
+def _get(base_url: str, path: str) -> Any:
+    return httpx.get(f"{base_url}{path}", timeout=30).raise_for_status().json()
