@@ -3,11 +3,11 @@
     python -m evals.bench.simulate --out runs/simulate
 
 On the shipped model: bursts of requests give the step times; half of them run before and half after the
-loads, so that a machine whose speed drifts has its average. The loads are none of the bursts: so many thinkmath
-problems in flight at any time, and Poisson arrivals at shares of the predicted capacity, each under a budget
-and without. The simulator gets their true lengths and arrival times. Prints predicted beside measured, and
-writes check.json and steps.json. On a machine that others use too, their share of it is in the errors;
-`drift` tells how the second half of the bursts compares to the first.
+loads, so that a machine whose speed drifts has its average. The loads are none of the bursts: so many
+thinkmath problems in flight at any time, and Poisson arrivals at shares of the predicted capacity, each under
+a budget and without. The simulator gets their true lengths and arrival times. Prints predicted beside
+measured, and writes check.json and steps.json. On a machine that others use too, their share of it is in the
+errors; `drift` tells how the second half of the bursts compares to the first.
 """
 
 import argparse
@@ -151,22 +151,31 @@ Run = tuple[str, int | None, list[Request], int | None, dict[str, float]]
 """A load: its name, budget, requests for the simulator, requests in flight, and what was measured."""
 
 
-def run_loads(server: RunningServer, asked: Asked, machine: Machine, count: int, seed: int) -> list[Run]:
-    """All loads, really."""
+def run_loads(
+    server: RunningServer,
+    asked: Asked,
+    machine: Machine,
+    count: int,
+    seed: int,
+    budgets: Sequence[int | None] = BUDGETS,
+    at_once: Sequence[int] = AT_ONCE,
+    shares: Sequence[float] = SHARES,
+) -> list[Run]:
+    """All loads of `count` requests each, really."""
     runs: list[Run] = []
-    for budget in BUDGETS:
-        for at_once in AT_ONCE:
-            draw = random.Random(f"{seed}/{budget}/{at_once}")
+    for budget in budgets:
+        for in_flight in at_once:
+            draw = random.Random(f"{seed}/{budget}/{in_flight}")
             picks = [draw.randrange(len(asked.texts)) for _ in range(count)]
-            replies = run_load(server.base_url, [asked.body(it, budget) for it in picks], at_once)
+            replies = run_load(server.base_url, [asked.body(it, budget) for it in picks], in_flight)
             began = min(reply.sent for reply in replies)
             times = [reply.ended - reply.sent for reply in replies]
             tokens = sum(reply.completion_tokens for reply in replies)
             real = _numbers(times, tokens, max(reply.ended for reply in replies) - began)
             requests = [asked.request(it, budget) for it in picks]
-            runs.append((f"{at_once} at once", budget, requests, at_once, real))
+            runs.append((f"{in_flight} at once", budget, requests, in_flight, real))
         most = capacity(budget, Load(asked.lengths, 1.0, count, seed=seed), machine)
-        for share in SHARES:
+        for share in shares:
             draw = random.Random(f"{seed}/{budget}/{share}")
             due, arrivals = 0.0, []
             for _ in range(count):

@@ -158,8 +158,8 @@ def _setup(options: argparse.Namespace) -> "tuple[Load, Machine, dict[str, Any]]
         )
     else:
         names = ("prompt_tokens", "thinking_tokens", "answer_tokens")
-        drawn = [_lognormal(name, getattr(options, name)) for name in names]
-        lengths = lognormal_lengths(*drawn, options.requests, options.seed)
+        prompt, thinking, answer = (_lognormal(name, getattr(options, name)) for name in names)
+        lengths = lognormal_lengths(prompt, thinking, answer, options.requests, options.seed)
     if options.stop_tokens is not None:
         form = replace(form, stop_tokens=options.stop_tokens)
     load = Load(lengths, options.rate, options.requests, options.target, options.seed)

@@ -60,9 +60,9 @@ class Engine:
                     self._admit(coming.popleft())
                     unanswered += 1
             self._grow()
-            decoding, context = len(self._decoding), self._context
+            decoding, context = len(self._decoding), float(self._context)
             computed, begun = self._take_in(self.limits.max_batched_tokens - decoding)
-            resumed = sum(request._resumed for request in begun)
+            resumed = sum(request.resumed for request in begun)
             steps = 1
             if decoding and not computed:
                 gap = coming[0].arrived - now if coming and in_flight is None else math.inf
@@ -81,7 +81,7 @@ class Engine:
             self._step += steps
             while self._ends and self._ends[0][0] <= self._step:
                 end, _, request = heapq.heappop(self._ends)
-                if request._state == DECODING and request._end_step == end:
+                if request.state == DECODING and request.end_step == end:
                     unanswered -= self._end(request, now)
         mean = running / busy if busy else 0.0
         return Outcome(
@@ -102,17 +102,17 @@ class Engine:
     def _admit(self, request: Request) -> None:
         form = self.form
         budget = request.budget
-        request._prefill = request.prompt + (form.empty_tokens if budget == 0 else 0)
+        request.to_compute = request.prompt + (form.empty_tokens if budget == 0 else 0)
         if budget == 0:
-            request._to_make = request.answer
+            request.to_make = request.answer
         elif request.cut:
             assert budget is not None
             # One past the budget is looked at, to tell a natural end from a cut; it is dropped.
-            request._to_make = form.open_tokens + budget + 1
+            request.to_make = form.open_tokens + budget + 1
         else:
-            request._to_make = form.open_tokens + request.thinking + form.close_tokens + request.answer
-        request._to_make = max(1, request._to_make)
-        request._last = not request.cut
+            request.to_make = form.open_tokens + request.thinking + form.close_tokens + request.answer
+        request.to_make = max(1, request.to_make)
+        request.last_part = not request.cut
         longest = self._whole(request.prompt + form.empty_tokens + form.stop_tokens) + self._whole(
             form.open_tokens + form.close_tokens + request.tokens + request.answer + 1
         )
@@ -125,52 +125,52 @@ class Engine:
 
     def _begin(self, request: Request, now: float) -> None:
         """Its prompt is computed, and its first token made."""
-        request._cached += request._prefill
-        request._prefill = 0
+        request.cached += request.to_compute
+        request.to_compute = 0
         if math.isnan(request.first_token):
             request.first_token = now
-        request._state = DECODING
+        request.state = DECODING
         # Counted from the step that follows.
-        request._end_step = self._step + request._to_make
+        request.end_step = self._step + request.to_make
         self._count += 1
-        heapq.heappush(self._ends, (request._end_step, self._count, request))
+        heapq.heappush(self._ends, (request.end_step, self._count, request))
         self._decoding[id(request)] = request
-        self._context += request._cached
+        self._context += request.cached
         self._growing[self._phase(request)] += 1
 
     def _phase(self, request: Request) -> int:
         """At which steps, modulo the block size, it needs another block: those before which its blocks are
-        full. `_cached` is what it has cached after the step `_end_step - _to_make`."""
-        first = request._end_step - request._to_make + 1
-        return (first - request._cached) % self.limits.block_size
+        full. `cached` is what it has cached after the step `end_step - to_make`."""
+        first = request.end_step - request.to_make + 1
+        return (first - request.cached) % self.limits.block_size
 
     def _leave(self, request: Request) -> int:
         """Out of the running ones; returns the tokens that it has made in this part."""
-        made = self._step - (request._end_step - request._to_make)
-        cached = request._cached + made - 1
+        made = self._step - (request.end_step - request.to_make)
+        cached = request.cached + made - 1
         self._growing[self._phase(request)] -= 1
         del self._decoding[id(request)]
         self._context -= cached
-        request._cached = cached
+        request.cached = cached
         return made
 
     def _end(self, request: Request, now: float) -> int:
         """A part has ended; returns 1 if the reply has."""
         request.made += self._leave(request)
         size = self.limits.block_size
-        held = self._whole(request._cached)
-        if request._last:
-            request._state = DONE
+        held = self._whole(request.cached)
+        if request.last_part:
+            request.state = DONE
             request.ended = now
             self._blocks -= held
             return 1
-        request._last = request._resumed = True
-        request._state = WAITING
-        request._blocks = request._cached // size
-        request._prefill = request._cached % size + self.form.stop_tokens
-        request._cached -= request._cached % size
-        request._to_make = max(1, request.answer)
-        self._blocks -= held - request._blocks
+        request.last_part = request.resumed = True
+        request.state = WAITING
+        request.blocks = request.cached // size
+        request.to_compute = request.cached % size + self.form.stop_tokens
+        request.cached -= request.cached % size
+        request.to_make = max(1, request.answer)
+        self._blocks -= held - request.blocks
         self._count += 1
         heapq.heappush(self._again, (request.arrived, self._count, request))
         return 0
@@ -180,7 +180,7 @@ class Engine:
     def _unchanged(self, gap: float) -> int:
         """How many steps from this one on are alike: until a part ends, the next request comes in `gap`
         seconds, or the cache is full. This step's blocks are taken."""
-        while (top := self._ends[0])[2]._state != DECODING or top[2]._end_step != top[0]:
+        while (top := self._ends[0])[2].state != DECODING or top[2].end_step != top[0]:
             heapq.heappop(self._ends)
         steps = self._ends[0][0] - self._step
         decoding = len(self._decoding)
@@ -215,28 +215,29 @@ class Engine:
         """Prompts of this step: how many tokens of them, and the requests whose prompt it ends."""
         computed, begun = 0, []
         for request in list(self._partial):
-            share = min(room - computed, request._prefill)
+            share = min(room - computed, request.to_compute)
             if share <= 0:
                 break
             computed += share
             if self._compute(request, share):
                 self._partial.popleft()
                 begun.append(request)
-        while computed < room and (request := self._next()) is not None:
+        while computed < room and (self._again or self._new):
+            request = self._again[0][2] if self._again else self._new[0]
             if len(self._decoding) + len(self._partial) + len(begun) >= self.limits.max_num_seqs:
                 break
-            need = self._whole(request._cached + request._prefill) - request._blocks
+            need = self._whole(request.cached + request.to_compute) - request.blocks
             while self._blocks + need > self.limits.kv_blocks and self._forget(keep=request):
                 pass
             if self._blocks + need > self.limits.kv_blocks:
                 break
             self._take(need)
-            request._blocks = 0
+            request.blocks = 0
             if self._again:
                 heapq.heappop(self._again)
             else:
                 self._new.popleft()
-            share = min(room - computed, request._prefill)
+            share = min(room - computed, request.to_compute)
             computed += share
             if self._compute(request, share):
                 begun.append(request)
@@ -246,14 +247,11 @@ class Engine:
 
     def _compute(self, request: Request, share: int) -> bool:
         """Compute so many tokens of its prompt; whether that is all."""
-        if share == request._prefill:
+        if share == request.to_compute:
             return True
-        request._prefill -= share
-        request._cached += share
+        request.to_compute -= share
+        request.cached += share
         return False
-
-    def _next(self) -> Request | None:
-        return self._again[0][2] if self._again else self._new[0] if self._new else None
 
     def _take(self, blocks: int) -> None:
         self._blocks += blocks
@@ -264,26 +262,26 @@ class Engine:
 
     def _forget(self, keep: Request | None = None) -> bool:
         """Give up the cached prefix of the waiting reply that was cut first; False if there is none."""
-        holders = [entry[1:] for entry in self._again if entry[2]._blocks and entry[2] is not keep]
+        holders = [entry[1:] for entry in self._again if entry[2].blocks and entry[2] is not keep]
         if not holders:
             return False
         _, first = min(holders, key=lambda entry: entry[0])
-        self._blocks -= first._blocks
-        first._prefill += first._cached
-        first._cached = first._blocks = 0
+        self._blocks -= first.blocks
+        first.to_compute += first.cached
+        first.cached = first.blocks = 0
         return True
 
     def _restart(self) -> None:
         """The running request that came last loses its cache, and computes all it had once more."""
         last = max(self._decoding.values(), key=lambda request: request.arrived)
         made = self._leave(last)
-        self._blocks -= self._whole(last._cached)
+        self._blocks -= self._whole(last.cached)
         last.made += made
         last.restarts += 1
         self._restarts += 1
-        last._to_make -= made
+        last.to_make -= made
         # The last token that it made was not cached yet.
-        last._prefill, last._cached, last._blocks = last._cached + 1, 0, 0
-        last._state = WAITING
+        last.to_compute, last.cached, last.blocks = last.cached + 1, 0, 0
+        last.state = WAITING
         self._count += 1
         heapq.heappush(self._again, (last.arrived, self._count, last))

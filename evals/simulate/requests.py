@@ -46,14 +46,14 @@ class Request:
     made: int = 0
     restarts: int = 0
     # Of the part that runs: tokens to compute, tokens cached, tokens to make, whether another part follows.
-    _prefill: int = 0
-    _cached: int = 0
-    _blocks: int = 0
-    _to_make: int = 0
-    _end_step: int = 0
-    _last: bool = True
-    _resumed: bool = False
-    _state: str = field(default=WAITING)
+    to_compute: int = 0
+    cached: int = 0
+    blocks: int = 0
+    to_make: int = 0
+    end_step: int = 0
+    last_part: bool = True
+    resumed: bool = False
+    state: str = field(default=WAITING)
 
     @property
     def cut(self) -> bool:
