@@ -2,12 +2,14 @@
 
     python -m evals.bench.simulate --out runs/simulate
 
-On the shipped model: bursts of requests give the step times; half of them run before and half after the
-loads, so that a machine whose speed drifts has its average. The loads are none of the bursts: so many
+On the shipped model: bursts of requests give the step times. The loads are none of the bursts: so many
 thinkmath problems in flight at any time, and Poisson arrivals at shares of the predicted capacity, each under
 a budget and without. The simulator gets their true lengths and arrival times. Prints predicted beside
-measured, and writes check.json and steps.json. On a machine that others use too, their share of it is in the
-errors; `drift` tells how the second half of the bursts compares to the first.
+measured, and writes check.json and steps.json.
+
+On a machine that others use too, speed changes by the minute. So three bursts run before and after each load:
+how long they take against the fit, `speed`, multiplies the step times of that load's prediction. What changes
+within a load is still in its error.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import json
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,11 @@ from evals.load.client import open_loop
 from evals.problems import load
 from evals.report.tables import Table, plain
 from evals.simulate.engine import Engine
-from evals.simulate.measure import measure_steps, server_format, thinking_format
+from evals.simulate.measure import Burst, measure_bursts, measure_steps, server_format, thinking_format
 from evals.simulate.plan import Load, Machine, capacity
 from evals.simulate.report import prices
-from evals.simulate.requests import Limits, Outcome, Request
-from evals.simulate.steps import MeasuredSteps
+from evals.simulate.requests import Format, Limits, Outcome, Request
+from evals.simulate.steps import LinearSteps, MeasuredSteps
 from evals.simulate.workload import Lengths
 from evals.stats.latency import quantile
 from serve.bench.load import Reply, chat_request, run_load
@@ -37,22 +39,56 @@ SEQUENCES, BATCHED = 64, 2048
 """--max-num-seqs and --max-num-batched-tokens of the server: both are told to it and to the simulator."""
 BUDGETS = (16, None)
 AT_ONCE = (8, 48, 96)
+COLUMNS = [
+    f"{name} {what}" for name in ("tokens/s", "p50", "p95") for what in ("predicted", "measured", "error")
+]
+REFERENCE = (Burst(4, 40, 32), Burst(16, 40, 64), Burst(64, 40, 32))
 SHARES = (0.4, 0.7)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One load, predicted and measured: tokens and replies a second, seconds to the last token."""
+    """One load, predicted and measured: tokens and replies a second, seconds to the last token.
+
+    speed: how many times as long as by the fit the bursts around it took. drift: those after it against those
+    before.
+    """
 
     load: str
     budget: int | None
-    requests: int
+    speed: float
+    drift: float
     predicted: dict[str, float]
     measured: dict[str, float]
 
     def error(self, name: str) -> float:
         """Predicted over measured, less 1."""
         return self.predicted[name] / self.measured[name] - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The server, and what the simulator knows of it."""
+
+    server: RunningServer
+    limits: Limits
+    form: Format
+    prices: LinearSteps
+
+    @classmethod
+    def of(cls, server: RunningServer, measured: MeasuredSteps) -> "Subject":
+        limits = Limits(SEQUENCES, BATCHED, measured.limits["kv_blocks"], measured.limits["block_size"])
+        return cls(server, limits, server_format(server.base_url), measured.fit())
+
+    def machine(self, speed: float = 1.0) -> Machine:
+        """The server when everything takes `speed` times as long."""
+        prices = LinearSteps(*(price * speed for price in asdict(self.prices).values()))
+        return Machine(self.limits, prices, self.form, 0.0)
+
+    def speed(self, seed: int) -> float:
+        """How many times as long as by the fit it takes at the moment."""
+        rows = measure_bursts(self.server.base_url, REFERENCE, seed)
+        return sum(row.seconds for row in rows) / sum(self.prices.of(row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/simulate"), help="folder (%(default)s)")
     parser.add_argument("--requests", type=int, default=400, help="of each load (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=2, help="of bursts before and after (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=2, help="of the bursts that are fitted (%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -99,27 +135,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(server: RunningServer, count: int, rounds: int, seed: int, out: Path) -> dict[str, Any]:
     """Measure, run, predict, print; returns what check.json holds."""
     asked = learn(server)
-    first = measure_steps(server.base_url, rounds=rounds, seed=seed)
-    measured = run_loads(server, asked, machine_of(server, first), count, seed)
-    second = measure_steps(server.base_url, rounds=rounds, seed=seed + 1)
-    steps = replace(first, rows=(*first.rows, *second.rows))
+    steps = measure_steps(server.base_url, rounds=rounds, seed=seed)
     steps.write(out / "steps.json")
-    machine = machine_of(server, steps)
-    comparisons = [
-        Comparison(name, budget, len(requests), told(predict(machine, requests, in_flight)), real)
-        for name, budget, requests, in_flight, real in measured
-    ]
-    drift = drift_of(first, second)
-    print(prices(steps))
-    print(f"\n{table(comparisons)}\n\ndrift: the same bursts took {drift:.2f} times as long after the loads")
+    print(prices(steps), flush=True)
+    subject = Subject.of(server, steps)
+    comparisons = run_loads(subject, asked, count, seed)
+    print(f"\n{table(comparisons)}")
     errors = {
         name: [abs(it.error(name)) for it in comparisons] for name in ("tokens_per_second", "p50", "p95")
     }
     return {
         "about": dict(steps.about),
-        "limits": asdict(machine.limits),
-        "prices": asdict(steps.fit()),
-        "drift": drift,
+        "limits": asdict(subject.limits),
+        "prices": asdict(subject.prices),
+        "requests": count,
         "median_error": {name: quantile(values, 0.5) for name, values in errors.items()},
         "largest_error": {name: max(values) for name, values in errors.items()},
         "comparisons": [asdict(it) for it in comparisons],
@@ -147,56 +176,56 @@ def lengths_of(reply: Reply, form: dict[str, Any]) -> Lengths | None:
     return Lengths(reply.prompt_tokens, thinking, len(ids) - close - 1)
 
 
-Run = tuple[str, int | None, list[Request], int | None, dict[str, float]]
-"""A load: its name, budget, requests for the simulator, requests in flight, and what was measured."""
-
-
 def run_loads(
-    server: RunningServer,
+    subject: Subject,
     asked: Asked,
-    machine: Machine,
     count: int,
     seed: int,
     budgets: Sequence[int | None] = BUDGETS,
     at_once: Sequence[int] = AT_ONCE,
     shares: Sequence[float] = SHARES,
-) -> list[Run]:
-    """All loads of `count` requests each, really."""
-    runs: list[Run] = []
+) -> list[Comparison]:
+    """All loads of `count` requests each, really and simulated."""
+    found: list[Comparison] = []
+    url = subject.server.base_url
+    before = subject.speed(seed)
+
+    def note(load: str, requests: list[Request], in_flight: int | None, real: dict[str, float]) -> None:
+        nonlocal before
+        after = subject.speed(seed)
+        speed = (before + after) / 2
+        predicted = told(predict(subject.machine(speed), requests, in_flight))
+        budget = requests[0].budget
+        found.append(Comparison(load, budget, speed, after / before, predicted, real))
+        before = after
+
     for budget in budgets:
         for in_flight in at_once:
             draw = random.Random(f"{seed}/{budget}/{in_flight}")
             picks = [draw.randrange(len(asked.texts)) for _ in range(count)]
-            replies = run_load(server.base_url, [asked.body(it, budget) for it in picks], in_flight)
+            replies = run_load(url, [asked.body(it, budget) for it in picks], in_flight)
             began = min(reply.sent for reply in replies)
             times = [reply.ended - reply.sent for reply in replies]
             tokens = sum(reply.completion_tokens for reply in replies)
             real = _numbers(times, tokens, max(reply.ended for reply in replies) - began)
-            requests = [asked.request(it, budget) for it in picks]
-            runs.append((f"{in_flight} at once", budget, requests, in_flight, real))
-        most = capacity(budget, Load(asked.lengths, 1.0, count, seed=seed), machine)
+            note(f"{in_flight} at once", [asked.request(it, budget) for it in picks], in_flight, real)
+        most = capacity(budget, Load(asked.lengths, 1.0, count, seed=seed), subject.machine())
         for share in shares:
             draw = random.Random(f"{seed}/{budget}/{share}")
             due, arrivals = 0.0, []
             for _ in range(count):
-                due += draw.expovariate(share * most)
+                due += draw.expovariate(share * most / before)
                 arrivals.append((due, draw.randrange(len(asked.texts))))
-            raw = [(due, chat_request(server.base_url, asked.body(it, budget))) for due, it in arrivals]
-            answered = open_loop(server.base_url, raw)
+            raw = [(due, chat_request(url, asked.body(it, budget))) for due, it in arrivals]
+            answered = open_loop(url, raw)
             if failed := [it.error for it in answered if it.ended is None]:
                 raise RuntimeError(f"{len(failed)} requests failed: {failed[0]}")
             ended = [it.ended or 0.0 for it in answered]
             times = [end - it.due for end, it in zip(ended, answered, strict=True)]
             real = _numbers(times, sum(it.tokens or 0 for it in answered), max(ended))
             requests = [asked.request(it, budget, due) for due, it in arrivals]
-            runs.append((f"{share:g} of capacity", budget, requests, None, real))
-    return runs
-
-
-def machine_of(server: RunningServer, measured: MeasuredSteps) -> Machine:
-    """The server as the simulator sees it."""
-    limits = Limits(SEQUENCES, BATCHED, measured.limits["kv_blocks"], measured.limits["block_size"])
-    return Machine(limits, measured.fit(), server_format(server.base_url), 0.0)
+            note(f"{share:g} of capacity", requests, None, real)
+    return found
 
 
 def predict(machine: Machine, requests: Sequence[Request], in_flight: int | None) -> Outcome:
@@ -218,23 +247,19 @@ def _numbers(times: Sequence[float], tokens: int, seconds: float) -> dict[str, f
     }
 
 
-def drift_of(first: MeasuredSteps, second: MeasuredSteps) -> float:
-    """How much longer the second bursts took than a fit to the first says: the median ratio."""
-    fit = first.fit()
-    return quantile([row.seconds / fit.of(row) for row in second.rows], 0.5)
-
-
 def table(comparisons: Sequence[Comparison]) -> str:
     names = ("tokens_per_second", "p50", "p95")
     return plain(
         Table(
             "Predicted and measured",
             "",
-            ["load", "budget", *(f"{name} {what}" for name in ("tokens/s", "p50", "p95") for what in TOLD)],
+            ["load", "budget", "speed", "drift", *COLUMNS],
             [
                 [
                     it.load,
                     "max" if it.budget is None else str(it.budget),
+                    f"{it.speed:.2f}",
+                    f"{it.drift:.2f}",
                     *(
                         cell
                         for name in names
@@ -249,9 +274,6 @@ def table(comparisons: Sequence[Comparison]) -> str:
             ],
         )
     )
-
-
-TOLD = ("predicted", "measured", "error")
 
 
 if __name__ == "__main__":

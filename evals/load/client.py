@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from serve.bench.load import Connection, Exchange, allow_connections, connect, events
+from serve.bench.load import Connection, Exchange, connect, events
+from serve.open_files import allow_open_files
 
 CONNECTIONS = 1000
 """Opened beforehand, at most; others as they are needed."""
@@ -46,7 +47,7 @@ def open_loop(base_url: str, requests: Sequence[tuple[float, bytes]]) -> list[An
     """Send each request at its time, in seconds from now; returns what became of them, in their order."""
     import uvloop
 
-    allow_connections(len(requests))
+    allow_open_files()
     return uvloop.run(_open_loop(base_url, requests))
 
 
@@ -57,7 +58,7 @@ def saturate(base_url: str, requests: Sequence[bytes], concurrency: int, seconds
     """
     import uvloop
 
-    allow_connections(concurrency)
+    allow_open_files()
     return uvloop.run(_saturate(base_url, requests, concurrency, seconds))
 
 

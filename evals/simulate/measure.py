@@ -16,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from evals.simulate.requests import Format
 from evals.simulate.steps import Measured, MeasuredSteps
-from serve.bench.load import Reply, allow_connections, run_load
+from serve.bench.load import Reply, run_load
 from serve.bench.throughput import BARRED, machine
+from serve.open_files import allow_open_files
 
 STEPS = "vllm:iteration_tokens_total_count"
 MADE = "vllm:generation_tokens_total"
@@ -59,21 +60,27 @@ def measure_steps(
     base_url: str, sizes: Sequence[int] = (1, 4, 16, 64), long: int = 400, rounds: int = 2, seed: int = 0
 ) -> MeasuredSteps:
     """Measure a running `thinkdial serve` that nobody else uses. Raises RuntimeError as `run_load`."""
-    allow_connections(max(sizes))
+    allow_open_files()
     model = _get(base_url, "/v1/models")["data"][0]["id"]
-    form = thinking_format(base_url)
+    measure_bursts(base_url, [Burst(max(sizes), 40, 16, budget=8)], seed)  # warms up
     draw = random.Random(seed)
-    _burst(base_url, model, form, Burst(max(sizes), 40, 16, budget=8), draw)  # warms up
-    rows = []
+    todo = []
     for _ in range(rounds):
-        todo = bursts(sizes, long)
         # In another order each time: a machine's speed drifts, and should not look like a price.
-        draw.shuffle(todo)
-        rows += [_burst(base_url, model, form, burst, draw) for burst in todo]
+        todo += draw.sample(again := bursts(sizes, long), len(again))
+    rows = measure_bursts(base_url, todo, seed)
     cache = cache_config(base_url)
     limits = {"block_size": int(cache["block_size"]), "kv_blocks": int(cache["num_gpu_blocks"])}
     about = {"model": model, "machine": machine(), "sizes": [*sizes], "long": long, "rounds": rounds}
     return MeasuredSteps(tuple(rows), limits, about)
+
+
+def measure_bursts(base_url: str, todo: Sequence[Burst], seed: int) -> list[Measured]:
+    """What the server did for each, and how long it took."""
+    model = _get(base_url, "/v1/models")["data"][0]["id"]
+    form = thinking_format(base_url)
+    draw = random.Random(seed)
+    return [_burst(base_url, model, form, burst, draw) for burst in todo]
 
 
 def thinking_format(base_url: str) -> dict[str, Any]:

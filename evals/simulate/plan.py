@@ -14,7 +14,7 @@ from evals.simulate.workload import Lengths, poisson
 from evals.stats.latency import quantile
 from serve.profile import BudgetCurve
 
-SETTLED = 0.1
+SETTLED = 0.25
 """Share of the requests at either end that is left out of a capacity: the server fills and empties there."""
 MOST_REPLICAS = 4096
 """If these do not keep a target, one request alone does not: no number of replicas will."""
@@ -110,9 +110,12 @@ def plan(
 
 
 def capacity(budget: int | None, load: Load, machine: Machine) -> float:
-    """Replies a second of a replica that always has twice as many requests as it can run at once."""
-    requests = poisson(load.lengths, load.rate, load.count, budget, load.seed)
-    outcome = _engine(machine).run(requests, in_flight=2 * machine.limits.max_num_seqs)
+    """Replies a second of a replica that always has as many requests as it may run at once."""
+    at_once = machine.limits.max_num_seqs
+    # So many that the batch is full in the middle half.
+    count = max(load.count, 4 * at_once)
+    requests = poisson(load.lengths, load.rate, count, budget, load.seed)
+    outcome = _engine(machine).run(requests, in_flight=at_once)
     ended = sorted(request.ended for request in outcome.requests)
     first, last = (ended[int(share * (len(ended) - 1))] for share in (SETTLED, 1 - SETTLED))
     if last <= first:  # all ended in one step

@@ -26,10 +26,11 @@ from typing import Any
 import httpx
 
 from serve import DEFAULT_MODEL
-from serve.bench.load import Exchange, allow_connections, chat_request, connect, events
+from serve.bench.load import Exchange, chat_request, connect, events
 from serve.bench.soak import Footprint, footprint
 from serve.bench.throughput import machine
 from serve.launch import RunningServer, start_server
+from serve.open_files import allow_open_files
 
 BUDGETS: tuple[int | None, ...] = (None, 0, 1, 4, 16, 64)
 MAX_TOKENS = 200
@@ -161,7 +162,7 @@ def measure(server: RunningServer, clients: int, distinct: int, seed: int, timeo
     """Ask alone, then all at once. Returns the summary; `errors` counts what was wrong, by kind."""
     import uvloop
 
-    allow_connections(clients)
+    allow_open_files()
     form = httpx.get(f"{server.base_url}/v1/thinking/format").raise_for_status().json()
     made = requests(server.model, distinct, seed)
     raw = [chat_request(server.base_url, body) for _, body in made]

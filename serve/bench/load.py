@@ -7,7 +7,6 @@ the generator takes next to nothing of the cores that it shares with the server.
 import asyncio
 import json
 import re
-import resource
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -151,13 +150,6 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         self._transport.close()
-
-
-def allow_connections(count: int) -> None:
-    """Let this process have as many open files as it may: every request in flight is a connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard and soft < count + 100:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def connect(base_url: str) -> Connection:

@@ -1,6 +1,6 @@
 """Step times of the shared server: its counters say what was asked, and the simulator comes near it."""
 
-from evals.bench.simulate import learn, machine_of, predict, run_loads, told
+from evals.bench.simulate import Subject, learn, run_loads
 from evals.simulate.measure import Burst, bursts, cache_config, counters, measure_steps
 from serve.launch import RunningServer
 
@@ -27,11 +27,10 @@ def test_measured_steps_predict_other_loads(server: RunningServer) -> None:
 
     learned = learn(server, limit=24)
     assert len(learned.texts) > 20
-    machine = machine_of(server, measured)
-    (run,) = run_loads(server, learned, machine, 24, seed=0, budgets=(16,), at_once=(6,), shares=())
-    name, budget, requests, in_flight, real = run
-    assert (name, budget, in_flight) == ("6 at once", 16, 6)
-    predicted = told(predict(machine, requests, in_flight))
+    subject = Subject.of(server, measured)
+    (run,) = run_loads(subject, learned, 24, seed=0, budgets=(16,), at_once=(6,), shares=())
+    assert (run.load, run.budget) == ("6 at once", 16)
+    predicted, real = run.predicted, run.measured
     # Lengths are known exactly, so tokens are; times are those of a machine that others use too.
     tokens = predicted["tokens_per_second"] / predicted["replies_per_second"]
     assert abs(tokens / (real["tokens_per_second"] / real["replies_per_second"]) - 1) < 0.01

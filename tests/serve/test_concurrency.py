@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +91,18 @@ def test_a_stream_without_its_end_is_no_reply() -> None:
         read_stream(exchange(unfinished, "[DONE]"))
     with pytest.raises(ValueError, match="the engine is dead"):
         read_stream(exchange(error, "[DONE]"))
+
+
+@pytest.mark.parametrize(("soft", "hard", "then"), [(64, 1000, 1000), (900, 1000, 1000), (1000, 1000, 1000)])
+def test_the_limit_of_open_files_is_raised_to_what_may_be(soft: int, hard: int, then: int) -> None:
+    """In a process of its own, which has to live with it."""
+    code = (
+        "import resource; from serve.open_files import allow_open_files\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))\n"
+        "print(allow_open_files(), *resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.split() == [str(then), str(then), str(hard)]
 
 
 async def test_the_servers_format_is_the_benchmarks(ask: Server) -> None:
