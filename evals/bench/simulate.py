@@ -9,7 +9,9 @@ measured, and writes check.json and steps.json.
 
 On a machine that others use too, speed changes by the minute. So three bursts run before and after each load:
 how long they take against the fit, `speed`, multiplies the step times of that load's prediction. What changes
-within a load is still in its error.
+within a load is still in its error. With `--clock cpu` time is what the server's processes and this one took
+of their core, which other jobs change little; for that all must run on one core (taskset), and nothing may
+wait, so that there are no Poisson loads.
 """
 
 import argparse
@@ -19,13 +21,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
+from time import perf_counter, process_time
 from typing import Any
 
 from evals.load.client import open_loop
 from evals.problems import load
 from evals.report.tables import Table, plain
 from evals.simulate.engine import Engine
-from evals.simulate.measure import Burst, measure_bursts, measure_steps, server_format, thinking_format
+from evals.simulate.measure import Burst, Clock, measure_bursts, measure_steps, server_format, thinking_format
 from evals.simulate.plan import Load, Machine, capacity
 from evals.simulate.report import prices
 from evals.simulate.requests import Format, Limits, Outcome, Request
@@ -33,6 +37,7 @@ from evals.simulate.steps import LinearSteps, MeasuredSteps
 from evals.simulate.workload import Lengths
 from evals.stats.latency import quantile
 from serve.bench.load import Reply, chat_request, run_load
+from serve.bench.throughput import cpu_seconds, machine
 from serve.launch import RunningServer, start_server
 
 SEQUENCES, BATCHED = 64, 2048
@@ -74,11 +79,12 @@ class Subject:
     limits: Limits
     form: Format
     prices: LinearSteps
+    cpu: bool = False
 
     @classmethod
-    def of(cls, server: RunningServer, measured: MeasuredSteps) -> "Subject":
+    def of(cls, server: RunningServer, measured: MeasuredSteps, cpu: bool = False) -> "Subject":
         limits = Limits(SEQUENCES, BATCHED, measured.limits["kv_blocks"], measured.limits["block_size"])
-        return cls(server, limits, server_format(server.base_url), measured.fit())
+        return cls(server, limits, server_format(server.base_url), measured.fit(), cpu)
 
     def machine(self, speed: float = 1.0) -> Machine:
         """The server when everything takes `speed` times as long."""
@@ -86,7 +92,9 @@ class Subject:
         return Machine(self.limits, prices, self.form, 0.0)
 
     def speed(self, seed: int) -> float:
-        """How many times as long as by the fit it takes at the moment."""
+        """How many times as long as by the fit it takes now; processor time is taken to be steady."""
+        if self.cpu:
+            return 1.0
         rows = measure_bursts(self.server.base_url, REFERENCE, seed)
         return sum(row.seconds for row in rows) / sum(self.prices.of(row) for row in rows)
 
@@ -122,34 +130,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/simulate"), help="folder (%(default)s)")
     parser.add_argument("--requests", type=int, default=400, help="of each load (%(default)s)")
     parser.add_argument("--rounds", type=int, default=2, help="of the bursts that are fitted (%(default)s)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     flags = ["--max-num-seqs", str(SEQUENCES), "--max-num-batched-tokens", str(BATCHED)]
     with start_server(args=flags, log_path=options.out / "server.log") as server:
-        result = check(server, options.requests, options.rounds, options.seed, options.out)
+        subject = measured_subject(server, options.rounds, options.seed, options.clock == "cpu", options.out)
+        result = check(subject, options.requests, options.seed)
     (options.out / "check.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return 0
 
 
-def check(server: RunningServer, count: int, rounds: int, seed: int, out: Path) -> dict[str, Any]:
-    """Measure, run, predict, print; returns what check.json holds."""
-    asked = learn(server)
-    steps = measure_steps(server.base_url, rounds=rounds, seed=seed)
+def measured_subject(server: RunningServer, rounds: int, seed: int, cpu: bool, out: Path) -> "Subject":
+    """The server with its step times, which are written and printed."""
+    clock = cpu_clock(server) if cpu else perf_counter
+    steps = measure_steps(server.base_url, rounds=rounds, seed=seed, clock=clock)
     steps.write(out / "steps.json")
     print(prices(steps), flush=True)
-    subject = Subject.of(server, steps)
-    comparisons = run_loads(subject, asked, count, seed)
+    return Subject.of(server, steps, cpu)
+
+
+def cpu_clock(server: RunningServer) -> Clock:
+    """Processor time of the server's processes and of this one."""
+    return lambda: cpu_seconds(server) + process_time()
+
+
+def check(subject: "Subject", count: int, seed: int) -> dict[str, Any]:
+    """Run, predict, print; returns what check.json holds."""
+    asked = learn(subject.server)
+    shares = () if subject.cpu else SHARES
+    comparisons = run_loads(subject, asked, count, seed, shares=shares)
     print(f"\n{table(comparisons)}")
     errors = {
         name: [abs(it.error(name)) for it in comparisons] for name in ("tokens_per_second", "p50", "p95")
     }
     return {
-        "about": dict(steps.about),
+        "machine": machine(),
+        "clock": "cpu" if subject.cpu else "wall",
         "limits": asdict(subject.limits),
         "prices": asdict(subject.prices),
         "requests": count,
-        "median_error": {name: quantile(values, 0.5) for name, values in errors.items()},
+        "median_error": {name: median(values) for name, values in errors.items()},
         "largest_error": {name: max(values) for name, values in errors.items()},
         "comparisons": [asdict(it) for it in comparisons],
     }
@@ -194,7 +216,8 @@ def run_loads(
         nonlocal before
         after = subject.speed(seed)
         speed = (before + after) / 2
-        predicted = told(predict(subject.machine(speed), requests, in_flight))
+        replica = subject.machine(speed)
+        predicted = told(Engine(replica.limits, replica.steps, replica.form).run(requests, in_flight))
         budget = requests[0].budget
         found.append(Comparison(load, budget, speed, after / before, predicted, real))
         before = after
@@ -203,11 +226,13 @@ def run_loads(
         for in_flight in at_once:
             draw = random.Random(f"{seed}/{budget}/{in_flight}")
             picks = [draw.randrange(len(asked.texts)) for _ in range(count)]
+            clock = cpu_clock(subject.server) if subject.cpu else perf_counter
+            began, began_wall = clock(), perf_counter()
             replies = run_load(url, [asked.body(it, budget) for it in picks], in_flight)
-            began = min(reply.sent for reply in replies)
-            times = [reply.ended - reply.sent for reply in replies]
-            tokens = sum(reply.completion_tokens for reply in replies)
-            real = _numbers(times, tokens, max(reply.ended for reply in replies) - began)
+            seconds = clock() - began
+            share = seconds / (perf_counter() - began_wall)
+            times = [share * (reply.ended - reply.sent) for reply in replies]
+            real = _numbers(times, sum(reply.completion_tokens for reply in replies), seconds)
             note(f"{in_flight} at once", [asked.request(it, budget) for it in picks], in_flight, real)
         most = capacity(budget, Load(asked.lengths, 1.0, count, seed=seed), subject.machine())
         for share in shares:
@@ -226,10 +251,6 @@ def run_loads(
             requests = [asked.request(it, budget, due) for due, it in arrivals]
             note(f"{share:g} of capacity", requests, None, real)
     return found
-
-
-def predict(machine: Machine, requests: Sequence[Request], in_flight: int | None) -> Outcome:
-    return Engine(machine.limits, machine.steps, machine.form).run(requests, in_flight)
 
 
 def told(outcome: Outcome) -> dict[str, float]:

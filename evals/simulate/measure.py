@@ -7,7 +7,7 @@ is timed is what a client sees, front end and client included where they share t
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ CACHED = "vllm:prefix_cache_hits_total"
 COUNTERS = (STEPS, MADE, PROMPT, CACHED)
 CACHE = "vllm:cache_config_info"
 SETTLED_SECONDS = 0.5
+Clock = Callable[[], float]
+"""Seconds from a moment that does not matter."""
 WORDS = ("a", "b", "c", "d", "+", "-", "*", "=", "1", "2", "3", "7", ", ")
 
 
@@ -57,7 +59,12 @@ def bursts(sizes: Sequence[int], long: int) -> list[Burst]:
 
 
 def measure_steps(
-    base_url: str, sizes: Sequence[int] = (1, 4, 16, 64), long: int = 400, rounds: int = 2, seed: int = 0
+    base_url: str,
+    sizes: Sequence[int] = (1, 4, 16, 64),
+    long: int = 400,
+    rounds: int = 2,
+    seed: int = 0,
+    clock: Clock = time.perf_counter,
 ) -> MeasuredSteps:
     """Measure a running `thinkdial serve` that nobody else uses. Raises RuntimeError as `run_load`."""
     allow_open_files()
@@ -68,19 +75,21 @@ def measure_steps(
     for _ in range(rounds):
         # In another order each time: a machine's speed drifts, and should not look like a price.
         todo += draw.sample(again := bursts(sizes, long), len(again))
-    rows = measure_bursts(base_url, todo, seed)
+    rows = measure_bursts(base_url, todo, seed, clock)
     cache = cache_config(base_url)
     limits = {"block_size": int(cache["block_size"]), "kv_blocks": int(cache["num_gpu_blocks"])}
     about = {"model": model, "machine": machine(), "sizes": [*sizes], "long": long, "rounds": rounds}
     return MeasuredSteps(tuple(rows), limits, about)
 
 
-def measure_bursts(base_url: str, todo: Sequence[Burst], seed: int) -> list[Measured]:
+def measure_bursts(
+    base_url: str, todo: Sequence[Burst], seed: int, clock: Clock = time.perf_counter
+) -> list[Measured]:
     """What the server did for each, and how long it took."""
     model = _get(base_url, "/v1/models")["data"][0]["id"]
     form = thinking_format(base_url)
     draw = random.Random(seed)
-    return [_burst(base_url, model, form, burst, draw) for burst in todo]
+    return [_burst(base_url, model, form, burst, draw, clock) for burst in todo]
 
 
 def thinking_format(base_url: str) -> dict[str, Any]:
@@ -116,15 +125,19 @@ def counters(base_url: str) -> dict[str, float]:
     return found
 
 
-def _burst(base_url: str, model: str, form: dict[str, Any], burst: Burst, draw: random.Random) -> Measured:
+def _burst(
+    base_url: str, model: str, form: dict[str, Any], burst: Burst, draw: random.Random, clock: Clock
+) -> Measured:
     bodies = [_body(model, form, burst, draw) for _ in range(burst.requests)]
     before = counters(base_url)
+    began = clock()
     replies = run_load(base_url, bodies, burst.requests)
+    seconds = clock() - began
     time.sleep(SETTLED_SECONDS)  # the last step's numbers are told after its tokens
     done = {name: value - before[name] for name, value in counters(base_url).items()}
     stop = 0 if burst.budget is None else len(form["stop_ids"])
     return Measured(
-        seconds=max(reply.ended for reply in replies) - min(reply.sent for reply in replies),
+        seconds=seconds,
         steps=done[STEPS],
         tokens=done[MADE],
         context=float(sum(_context(reply, stop) for reply in replies)),
