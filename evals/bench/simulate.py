@@ -44,10 +44,11 @@ SEQUENCES, BATCHED = 64, 2048
 """--max-num-seqs and --max-num-batched-tokens of the server: both are told to it and to the simulator."""
 BUDGETS = (16, None)
 AT_ONCE = (8, 48, 96)
+NAMES = ("tokens_per_second", "p50", "p95")
 COLUMNS = [
     f"{name} {what}" for name in ("tokens/s", "p50", "p95") for what in ("predicted", "measured", "error")
 ]
-REFERENCE = (Burst(4, 40, 32), Burst(16, 40, 64), Burst(64, 40, 32))
+REFERENCE = (Burst(4, 8, 32), Burst(16, 8, 64), Burst(64, 8, 32))
 SHARES = (0.4, 0.7)
 
 
@@ -135,8 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
     flags = ["--max-num-seqs", str(SEQUENCES), "--max-num-batched-tokens", str(BATCHED)]
+    cpu = options.clock == "cpu"
     with start_server(args=flags, log_path=options.out / "server.log") as server:
-        subject = measured_subject(server, options.rounds, options.seed, options.clock == "cpu", options.out)
+        subject = measured_subject(server, options.rounds, options.seed, cpu, options.out)
         result = check(subject, options.requests, options.seed)
     (options.out / "check.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     return 0
@@ -162,9 +164,7 @@ def check(subject: "Subject", count: int, seed: int) -> dict[str, Any]:
     shares = () if subject.cpu else SHARES
     comparisons = run_loads(subject, asked, count, seed, shares=shares)
     print(f"\n{table(comparisons)}")
-    errors = {
-        name: [abs(it.error(name)) for it in comparisons] for name in ("tokens_per_second", "p50", "p95")
-    }
+    errors = {name: [abs(it.error(name)) for it in comparisons] for name in NAMES}
     return {
         "machine": machine(),
         "clock": "cpu" if subject.cpu else "wall",
@@ -269,7 +269,6 @@ def _numbers(times: Sequence[float], tokens: int, seconds: float) -> dict[str, f
 
 
 def table(comparisons: Sequence[Comparison]) -> str:
-    names = ("tokens_per_second", "p50", "p95")
     return plain(
         Table(
             "Predicted and measured",
@@ -283,7 +282,7 @@ def table(comparisons: Sequence[Comparison]) -> str:
                     f"{it.drift:.2f}",
                     *(
                         cell
-                        for name in names
+                        for name in NAMES
                         for cell in (
                             f"{it.predicted[name]:.2f}",
                             f"{it.measured[name]:.2f}",

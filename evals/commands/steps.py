@@ -22,7 +22,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     )
     parser.add_argument("--base-url", required=True, metavar="URL", help="the server, without /v1")
     parser.add_argument("--sizes", type=_sizes, default=(1, 4, 16, 64), metavar="N,M", help="(1,4,16,64)")
-    parser.add_argument("--long", type=int, default=400, metavar="WORDS", help="of long prompts (400)")
+    parser.add_argument("--long", type=int, default=80, metavar="N", help="equations of long prompts (80)")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="of all bursts (2)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to write")
     parser.set_defaults(run=run)

@@ -17,43 +17,45 @@ from prometheus_client.parser import text_string_to_metric_families
 from evals.simulate.requests import Format
 from evals.simulate.steps import Measured, MeasuredSteps
 from serve.bench.load import Reply, run_load
-from serve.bench.throughput import BARRED, machine
+from serve.bench.throughput import BARRED, chat_body, machine
 from serve.open_files import allow_open_files
 
 STEPS = "vllm:iteration_tokens_total_count"
 MADE = "vllm:generation_tokens_total"
 PROMPT = "vllm:prompt_tokens_total"
 CACHED = "vllm:prefix_cache_hits_total"
-COUNTERS = (STEPS, MADE, PROMPT, CACHED)
+CUTS = "thinkdial_choices_total"
+COUNTERS = (STEPS, MADE, PROMPT, CACHED, CUTS)
 CACHE = "vllm:cache_config_info"
 SETTLED_SECONDS = 0.5
+SHORT = 8
+"""Equations of a short prompt."""
 Clock = Callable[[], float]
 """Seconds from a moment that does not matter."""
-WORDS = ("a", "b", "c", "d", "+", "-", "*", "=", "1", "2", "3", "7", ", ")
 
 
 @dataclass(frozen=True, slots=True)
 class Burst:
-    """Requests sent at once. words: of the prompt, about a token each. tokens: that each makes, after the cut
-    where there is a budget."""
+    """Requests sent at once. equations: of the prompt, some seven tokens each. tokens: that each makes, after
+    the cut where there is a budget."""
 
     requests: int
-    words: int
+    equations: int
     tokens: int
     budget: int | None = None
 
 
 def bursts(sizes: Sequence[int], long: int) -> list[Burst]:
-    """What tells the prices apart. sizes: batches. long: words of a long prompt."""
+    """What tells the prices apart. sizes: batches. long: equations of a long prompt."""
     made = []
     for size in sizes:
         made += [
-            Burst(size, 40, 64),
+            Burst(size, SHORT, 64),
             Burst(size, long, 64),
             Burst(size, long, 1),
-            Burst(size, 40, 4),
-            Burst(size, 40, 16, budget=8),
-            Burst(size, 40, 160),
+            Burst(size, SHORT, 4),
+            Burst(size, SHORT, 16, budget=8),
+            Burst(size, SHORT, 160),
         ]
     return made
 
@@ -61,7 +63,7 @@ def bursts(sizes: Sequence[int], long: int) -> list[Burst]:
 def measure_steps(
     base_url: str,
     sizes: Sequence[int] = (1, 4, 16, 64),
-    long: int = 400,
+    long: int = 80,
     rounds: int = 2,
     seed: int = 0,
     clock: Clock = time.perf_counter,
@@ -69,7 +71,7 @@ def measure_steps(
     """Measure a running `thinkdial serve` that nobody else uses. Raises RuntimeError as `run_load`."""
     allow_open_files()
     model = _get(base_url, "/v1/models")["data"][0]["id"]
-    measure_bursts(base_url, [Burst(max(sizes), 40, 16, budget=8)], seed)  # warms up
+    measure_bursts(base_url, [Burst(max(sizes), SHORT, 16, budget=8)], seed)  # warms up
     draw = random.Random(seed)
     todo = []
     for _ in range(rounds):
@@ -115,12 +117,12 @@ def cache_config(base_url: str) -> dict[str, str]:
 
 
 def counters(base_url: str) -> dict[str, float]:
-    """`COUNTERS`, summed over the engines of the server."""
+    """`COUNTERS`, summed over the engines of the server; of choices, those that were cut at their budget."""
     found = dict.fromkeys(COUNTERS, 0.0)
     text = httpx.get(f"{base_url}/metrics").raise_for_status().text
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            if sample.name in found:
+            if sample.name in found and sample.labels.get("stop_cause", "budget") == "budget":
                 found[sample.name] += sample.value
     return found
 
@@ -135,7 +137,12 @@ def _burst(
     seconds = clock() - began
     time.sleep(SETTLED_SECONDS)  # the last step's numbers are told after its tokens
     done = {name: value - before[name] for name, value in counters(base_url).items()}
-    stop = 0 if burst.budget is None else len(form["stop_ids"])
+    if burst.budget is not None and not done[CUTS]:
+        raise RuntimeError(
+            f"budget: {burst.budget} cut no reply: {model} does not think about a small sum; step times of "
+            "such a model cannot be measured so"
+        )
+    stop = len(form["stop_ids"]) * done[CUTS] / burst.requests
     return Measured(
         seconds=seconds,
         steps=done[STEPS],
@@ -143,11 +150,11 @@ def _burst(
         context=float(sum(_context(reply, stop) for reply in replies)),
         prefill=done[PROMPT] - done[CACHED],
         started=float(burst.requests),
-        resumed=float(burst.requests if stop else 0),
+        resumed=done[CUTS],
     )
 
 
-def _context(reply: Reply, inserted: int) -> float:
+def _context(reply: Reply, inserted: float) -> float:
     """Cached tokens that a reply's decode steps look at: its prompt and half of itself, each step."""
     steps = reply.completion_tokens - inserted
     return steps * (reply.prompt_tokens + reply.completion_tokens / 2)
@@ -155,11 +162,7 @@ def _context(reply: Reply, inserted: int) -> float:
 
 def _body(model: str, form: dict[str, Any], burst: Burst, draw: random.Random) -> dict[str, Any]:
     tokens = burst.tokens
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": "".join(draw.choices(WORDS, k=burst.words))}],
-        "temperature": 0,
-    }
+    body = chat_body(draw, model, tokens, burst.equations)
     if burst.budget is not None:
         tokens += (form["opened_by"] == "model") + burst.budget + len(form["stop_ids"])
         body |= {"thinking_budget": burst.budget, "logit_bias": {str(form["close_id"]): BARRED}}
