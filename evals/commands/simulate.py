@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
     from evals.simulate.plan import Load, Machine
     from evals.simulate.workload import Lognormal
 
+OF_DATA_SHEETS = {"gpus": 1, "bandwidth_share": 0.7, "flops_share": 0.5, "overhead_ms": 2.0}
+OF_MEMORY = {"memory_share": 0.92, "reserve_gib": 3.0}
+OF_DRAWS = {"prompt_tokens": "200", "thinking_tokens": None, "answer_tokens": "300"}
+"""Options that stand for something only beside some others, with their defaults."""
+MAY_BE_NOTHING = ("overhead_ms", "reserve_gib", "stop_tokens", "seed")
+SHARES = ("memory_share", "bandwidth_share", "flops_share")
 BLOCK_SIZE = 16
 """Tokens of a block of vLLM's KV cache, unless a server says otherwise."""
 _EXAMPLE = """examples:
@@ -40,19 +47,15 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     times = what.add_mutually_exclusive_group(required=True)
     times.add_argument("--gpu", metavar="NAME", help="by its data sheet, e.g. A100-80, H100-80, L4")
     times.add_argument("--steps", type=Path, metavar="FILE", help="measured step times")
-    what.add_argument("--gpus", type=int, default=1, metavar="N", help="of a replica, tensor parallel (1)")
+    what.add_argument("--gpus", type=int, metavar="N", help="of a replica, tensor parallel (1)")
     what.add_argument("--dtype", metavar="T", help="of the weights (the config's)")
     what.add_argument("--kv-dtype", metavar="T", help="of the KV cache (as the weights)")
     what.add_argument("--kv-gib", type=float, metavar="GIB", help="KV cache of a replica (what is left)")
-    what.add_argument(
-        "--memory-share", type=float, default=0.92, metavar="S", help="--gpu-memory-utilization (0.92)"
-    )
-    what.add_argument(
-        "--reserve-gib", type=float, default=3.0, metavar="GIB", help="a GPU's activations and graphs (3)"
-    )
-    what.add_argument("--bandwidth-share", type=float, default=0.7, metavar="S", help="that is reached (0.7)")
-    what.add_argument("--flops-share", type=float, default=0.5, metavar="S", help="that is reached (0.5)")
-    what.add_argument("--overhead-ms", type=float, default=2.0, metavar="MS", help="of a step, --gpu (2)")
+    what.add_argument("--memory-share", type=float, metavar="S", help="--gpu-memory-utilization (0.92)")
+    what.add_argument("--reserve-gib", type=float, metavar="GIB", help="a GPU's activations and graphs (3)")
+    what.add_argument("--bandwidth-share", type=float, metavar="S", help="that is reached (0.7)")
+    what.add_argument("--flops-share", type=float, metavar="S", help="that is reached (0.5)")
+    what.add_argument("--overhead-ms", type=float, metavar="MS", help="of a step, --gpu (2)")
     what.add_argument("--max-num-seqs", type=int, metavar="N", help="as of the server (its default)")
     what.add_argument(
         "--max-num-batched-tokens", type=int, metavar="N", help="as of the server (its default)"
@@ -62,12 +65,9 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     asked.add_argument("--rate", type=float, required=True, metavar="R", help="requests a second, in all")
     asked.add_argument("--budgets", required=True, metavar="B,C", help="thinking tokens, e.g. 0,512,max")
     asked.add_argument("--run", type=Path, metavar="DIR", dest="directory", help="lengths of a run's traces")
-    for name, default in (("prompt", "200"), ("thinking", None), ("answer", "300")):
+    for name, usual in (("prompt", " (200)"), ("thinking", ""), ("answer", " (300)")):
         asked.add_argument(
-            f"--{name}-tokens",
-            metavar="MEDIAN[,SIGMA]",
-            default=default,
-            help="lognormal" + (f" ({default})" if default else "; without --run"),
+            f"--{name}-tokens", metavar="MEDIAN[,SIGMA]", help=f"lognormal, without --run{usual}"
         )
     asked.add_argument("--stop-tokens", type=int, metavar="N", help="of the early-stop text (27)")
     asked.add_argument("--profile", type=Path, metavar="FILE", help="thinking profile: expected accuracy")
@@ -121,6 +121,7 @@ def _setup(options: argparse.Namespace) -> "tuple[Load, Machine, dict[str, Any]]
     from evals.simulate.steps import LinearSteps, MeasuredSteps, Roofline
     from evals.simulate.workload import lognormal_lengths, run_format, run_lengths
 
+    _check(options)
     shape = read_shape(options.model, options.dtype, options.kv_dtype)
     gpu = None if options.gpu is None else find_gpu(options.gpu)
     kv_bytes = None if options.kv_gib is None else options.kv_gib * GIB
@@ -174,6 +175,29 @@ def _setup(options: argparse.Namespace) -> "tuple[Load, Machine, dict[str, Any]]
         "target": options.target,
     }
     return load, Machine(limits, steps, form, block_bytes), about
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Fill in defaults. Raises ValueError for a number out of range, or an option that would do nothing."""
+    for name, value in vars(options).items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least = 0.0 if name in MAY_BE_NOTHING else math.ulp(0.0)
+        most = 1.0 if name in SHARES else math.inf
+        if not least <= value <= most:
+            end = "" if most == math.inf else " and not above 1"
+            raise ValueError(f"{name}: {value} is wrong because it must be above 0{end}; give such a number")
+    unused = (
+        (OF_DATA_SHEETS, options.gpu is None, "--steps says how long steps take"),
+        (OF_MEMORY, options.gpu is None or options.kv_gib is not None, "the KV cache is known without it"),
+        (OF_DRAWS, options.directory is not None, "--run gives the lengths"),
+    )
+    for defaults, is_unused, why in unused:
+        for name, default in defaults.items():
+            if getattr(options, name) is None:
+                setattr(options, name, default)
+            elif is_unused:
+                raise ValueError(f"{name}: {getattr(options, name)} is wrong because {why}; leave one out")
 
 
 def _lognormal(field: str, text: str) -> "Lognormal":

@@ -27,7 +27,7 @@ CACHED = "vllm:prefix_cache_hits_total"
 CUTS = "thinkdial_choices_total"
 COUNTERS = (STEPS, MADE, PROMPT, CACHED, CUTS)
 CACHE = "vllm:cache_config_info"
-SETTLED_SECONDS = 0.5
+SETTLED_SECONDS = 0.1
 SHORT = 8
 """Equations of a short prompt."""
 Clock = Callable[[], float]
@@ -127,6 +127,14 @@ def counters(base_url: str) -> dict[str, float]:
     return found
 
 
+def _settled(base_url: str) -> dict[str, float]:
+    """The counters once they stand still: the last step's numbers are told after its tokens."""
+    last: dict[str, float] = {}
+    while last != (last := counters(base_url)):
+        time.sleep(SETTLED_SECONDS)
+    return last
+
+
 def _burst(
     base_url: str, model: str, form: dict[str, Any], burst: Burst, draw: random.Random, clock: Clock
 ) -> Measured:
@@ -135,8 +143,7 @@ def _burst(
     began = clock()
     replies = run_load(base_url, bodies, burst.requests)
     seconds = clock() - began
-    time.sleep(SETTLED_SECONDS)  # the last step's numbers are told after its tokens
-    done = {name: value - before[name] for name, value in counters(base_url).items()}
+    done = {name: value - before[name] for name, value in _settled(base_url).items()}
     if burst.budget is not None and not done[CUTS]:
         raise RuntimeError(
             f"budget: {burst.budget} cut no reply: {model} does not think about a small sum; step times of "

@@ -366,6 +366,17 @@ def test_a_plan_from_a_run_and_measured_steps(command: Callable[..., Told], tmp_
         (("--gpu", "L4", "--budgets", "max", *THOUGHT, "--dtype", "float32"), "leave no memory"),
         (("--gpu", "H100-80", "--budgets", "max", *THOUGHT, "--kv-gib", "0.1"), "kv_blocks: "),
         (("--gpu", "H100-80", "--budgets", "max", *THOUGHT, "--target", "-1"), "target: -1.0 is wrong"),
+        (("--gpu", "L4", "--budgets", "max", *THOUGHT, "--flops-share", "2"), "flops_share: 2.0 is wrong"),
+        (("--gpu", "L4", "--budgets", "max", *THOUGHT, "--gpus", "0"), "gpus: 0 is wrong"),
+        (
+            ("--steps", "s.json", "--budgets", "max", *THOUGHT, "--gpus", "2"),
+            "gpus: 2 is wrong",
+        ),
+        (("--gpu", "L4", "--budgets", "max", "--run", "r", *THOUGHT), "thinking_tokens: 800,0.6 is wrong"),
+        (
+            ("--gpu", "L4", "--budgets", "max", *THOUGHT, "--kv-gib", "4", "--reserve-gib", "1"),
+            "reserve_gib: 1.0 is wrong because the KV cache is known",
+        ),
     ],
 )
 def test_wrong_plans_are_told(command: Callable[..., Told], arguments: tuple[str, ...], said: str) -> None:
