@@ -31,7 +31,7 @@ def test_measured_steps_predict_other_loads(server: RunningServer) -> None:
     (run,) = run_loads(subject, learned, 24, seed=0, budgets=(16,), at_once=(6,), shares=())
     assert (run.load, run.budget) == ("6 at once", 16)
     predicted, real = run.predicted, run.measured
-    # Lengths are known, but for those of answers after a cut; times are those of a machine that others use too.
+    # Lengths are known, but for answers after a cut; times are those of a machine that others use too.
     tokens = predicted["tokens_per_second"] / predicted["replies_per_second"]
     assert abs(tokens / (real["tokens_per_second"] / real["replies_per_second"]) - 1) < 0.1
     for name in ("tokens_per_second", "p50"):
