@@ -90,6 +90,7 @@ def test_serve_commands_name_their_model_and_leave_the_rest_to_vllm(command: str
     assert parse(words)[0].model == model
 
 
+@pytest.mark.slow
 def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     (tmp_path / "trainer").symlink_to(ROOT / "trainer")
