@@ -61,9 +61,9 @@ test-fast: lint chromium
 bench: setup
 	$(VENV)/bin/python -m trainer.benchmarks --out runs/bench $(BENCH)
 
-bench-serve: BENCH := --only serve
-bench-evals: BENCH := --only evals
-bench-train: BENCH := --only trainer
+bench-serve: override BENCH += --only serve
+bench-evals: override BENCH += --only evals
+bench-train: override BENCH += --only trainer
 bench-serve bench-evals bench-train: bench
 
 # For Python 3.11 on Linux, x86_64; with hashes, and without the names of the indexes that they came from.

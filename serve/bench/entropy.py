@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", default=str(DEFAULT_MODEL), help="default: the shipped model")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="default: the shipped model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--concurrency", default="1,16", help="requests at once, default %(default)s")
     parser.add_argument("--rounds", type=int, default=8, help="default %(default)s; 95 %% needs six")

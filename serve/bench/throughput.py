@@ -84,7 +84,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, Path]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Flags after -- go to all four servers: -- --max-model-len 8192",
     )
-    parser.add_argument("model", nargs="?", default=str(DEFAULT_MODEL), help="default: the shipped model")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="default: the shipped model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--concurrency", default="1,16,64", help="requests at once, default %(default)s")
     parser.add_argument("--rounds", type=int, default=12, help="default %(default)s; 95 %% needs six")

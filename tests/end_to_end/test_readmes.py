@@ -19,7 +19,7 @@ READMES = [
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
 def small_training(recipe: str) -> str:

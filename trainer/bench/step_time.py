@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 if the two sides did like work, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m trainer.bench.step_time", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--checkpoint", type=Path, default=DEFAULT_MODEL)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="checkpoint (the shipped one)")
     parser.add_argument("--prompts", type=int, default=32, help="a step (32)")
     parser.add_argument("--group-size", type=int, default=8, help="replies to each (8)")
     parser.add_argument("--max-tokens", type=int, default=256, help="of a reply (256)")
@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     levels = None if options.levels is None else tuple(options.levels)
     work = Work(
-        options.checkpoint.resolve(),
+        options.model.resolve(),
         options.prompts,
         options.group_size,
         options.max_tokens,
