@@ -114,6 +114,12 @@ def test_the_page_shows_every_ratio_and_figure(measured: Path, browser: Browser)
     page.close()
 
 
+@pytest.mark.parametrize(("load", "said"), [(0.1, False), (9.0, True)])
+def test_a_busy_machine_is_told(load: float, said: bool) -> None:
+    ran = {"status": 0, "result": None, "machine": {"load_average": [load, 0.0, 0.0], "cores": 2}}
+    assert ("The machine was busy before: made." in headline({"made": ran})) == said
+
+
 @pytest.mark.parametrize(
     ("low", "high", "better", "expected"),
     [

@@ -95,6 +95,22 @@ def test_the_command_works_outside_the_repository(installed: Path, tmp_path: Pat
     assert not list(tmp_path.iterdir())
 
 
+def test_builds_that_do_not_go_together_are_told(installed: Path, tmp_path: Path) -> None:
+    """As pip leaves them where the package index has no CPU build of torchvision."""
+    (packages,) = installed.parent.glob("lib/*/site-packages")
+    made = packages / "torchvision-0.28.0.dist-info"
+    made.mkdir()
+    (made / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.28.0\n")
+    command = [installed / "thinkdial", "serve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    shutil.rmtree(made)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "thinkdial serve: torchvision: 0.28.0 is wrong because it was built for CUDA"
+    )
+    assert "pip uninstall torchvision" in done.stderr
+
+
 @pytest.mark.parametrize("backend", LOCKS)
 def test_a_lock_satisfies_what_is_asked(backend: str) -> None:
     """Every direct requirement of the engine, evals and trainer is locked to one version that it allows."""

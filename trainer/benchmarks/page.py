@@ -9,6 +9,8 @@ from evals.report.pages.document import Section, document
 from evals.report.tables import Table
 
 PAGE = "index.html"
+BUSY = 0.5
+"""Load average a core, before a benchmark, from which on its absolute numbers are not to be trusted."""
 ROOMS = {"serve": "The server", "evals": "Measuring", "trainer": "Training"}
 
 
@@ -16,7 +18,7 @@ def write_page(out: Path, gathered: Mapping[str, Any]) -> Path:
     """Write `index.html` of what `gather` has gathered; returns its path."""
     found: Mapping[str, Any] = gathered["benchmarks"]
     rooms = dict.fromkeys([*ROOMS, *(row["room"] for row in found.values())])
-    sections = [_machine(found), *(section for room in rooms if (section := _room(room, found)))]
+    sections = [*(section for room in rooms if (section := _room(room, found))), _machine(found)]
     text = document(
         kind="thinkdial, benchmarks",
         title="What it costs, against its peers",
@@ -36,11 +38,18 @@ def write_page(out: Path, gathered: Mapping[str, Any]) -> Path:
 def headline(found: Mapping[str, Any]) -> str:
     """How many ratios are at least as good as the peer's, as far as their intervals tell."""
     ratios = [ratio for row in found.values() if row["result"] for ratio in row["result"]["ratios"]]
-    if not ratios:
-        return "No ratio has been measured."
-    kinds = [verdict(ratio) for ratio in ratios]
     failed = [name for name, row in found.items() if row["status"]]
     ends = f" Not well ended: {', '.join(failed)}." if failed else ""
+    # Processes that want a core, beside those that a benchmark brings.
+    busy = [
+        name
+        for name, row in found.items()
+        if row["machine"]["load_average"][0] > row["machine"]["cores"] * BUSY
+    ]
+    ends += f" The machine was busy before: {', '.join(busy)}." if busy else ""
+    if not ratios:
+        return f"No ratio has been measured.{ends}"
+    kinds = [verdict(ratio) for ratio in ratios]
     return (
         f"Of {len(ratios)} {'ratio' if len(ratios) == 1 else 'ratios'} to peers, "
         f"{kinds.count('better')} better, {kinds.count('worse')} worse, {kinds.count('no difference seen')} "
