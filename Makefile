@@ -57,7 +57,7 @@ test: lint chromium
 test-fast: lint chromium
 	$(VENV)/bin/python -m pytest -m "not slow"
 
-# BENCH takes the command's options: make bench BENCH="--only deadline,entropy --again".
+# BENCH takes the command's options: make bench BENCH="--only deadline,entropy --again", or BENCH=--quick for a look.
 bench: setup
 	$(VENV)/bin/python -m trainer.benchmarks --out runs/bench $(BENCH)
 
@@ -78,7 +78,7 @@ locks: setup
 	$(LOCK) --extra cuda --upgrade --output-file locks/cuda.txt pyproject.toml
 
 next-releases: setup
-	$(VENV)/bin/python -m tests.next_releases --out runs/next_releases
+	$(if $(TORCH_INDEX),UV_EXTRA_INDEX_URL=$(TORCH_INDEX) UV_INDEX_STRATEGY=unsafe-best-match) $(VENV)/bin/python -m tests.next_releases --out runs/next_releases
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

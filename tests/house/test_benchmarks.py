@@ -159,6 +159,8 @@ def test_every_benchmark_writes_its_result() -> None:
 def test_the_plan_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--plan", "--only", "entropy", "--out", "here"]) == 0
     assert capsys.readouterr().out.startswith("python -m serve.bench.entropy --out here/entropy ")
+    assert command.main(["--plan", "--quick", "--only", "soak"]) == 0
+    assert "serve.bench.soak --requests 500 --out runs/bench/soak " in capsys.readouterr().out
     assert command.main(["--only", "nothing"]) == 2
     assert "only: 'nothing'" in capsys.readouterr().err
 

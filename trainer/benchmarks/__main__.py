@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, termination_interrupts
 from trainer.benchmarks.page import write_page
-from trainer.benchmarks.plan import BENCHMARKS, select
+from trainer.benchmarks.plan import BENCHMARKS, for_a_look, select
 from trainer.benchmarks.run import RESULTS, commit, run_benchmarks
 
 
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="NAMES",
         help="rooms and benchmarks, with commas: " + ", ".join(b.name for b in BENCHMARKS),
     )
+    parser.add_argument("--quick", action="store_true", help="less of each, for a look")
     parser.add_argument("--again", action="store_true", help="repeat what this commit has measured")
     parser.add_argument("--plan", action="store_true", help="print the commands and run none")
     options = parser.parse_args(argv)
@@ -34,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = select([name for name in options.only.split(",") if name])
     except ValueError as error:
         return _fail(str(error), WRONG_USAGE)
+    if options.quick:
+        chosen = [for_a_look(benchmark) for benchmark in chosen]
     if options.plan:
         print("\n".join(f"{b.line(options.out / b.name)}   # {b.minutes:g} min" for b in chosen))
         return 0
