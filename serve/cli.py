@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cpu = is_cpu_build()
     prepare_environment(model, cpu)
     if cpu and (problem := mixed_builds()) is not None:
-        print(f"thinkdial serve: {problem}", file=sys.stderr)
+        print(f"thinkdial serve: error: {problem}", file=sys.stderr)
         return 2
     if ours.describe:
         from serve import describe

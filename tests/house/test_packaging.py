@@ -106,7 +106,7 @@ def test_builds_that_do_not_go_together_are_told(installed: Path, tmp_path: Path
     shutil.rmtree(made)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "thinkdial serve: torchvision: 0.28.0 is wrong because it was built for CUDA"
+        "thinkdial serve: error: torchvision: 0.28.0 is wrong because it was built for CUDA"
     )
     assert "pip uninstall torchvision" in done.stderr
 
