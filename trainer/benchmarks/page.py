@@ -9,8 +9,8 @@ from evals.report.pages.document import Section, document
 from evals.report.tables import Table
 
 PAGE = "index.html"
-BUSY = 0.5
-"""Load average a core, before a benchmark, from which on its absolute numbers are not to be trusted."""
+BUSY = 0.2
+"""Share of the cores that others took before a benchmark, above which its numbers are not to be trusted."""
 ROOMS = {"serve": "The server", "evals": "Measuring", "trainer": "Training"}
 
 
@@ -40,12 +40,7 @@ def headline(found: Mapping[str, Any]) -> str:
     ratios = [ratio for row in found.values() if row["result"] for ratio in row["result"]["ratios"]]
     failed = [name for name, row in found.items() if row["status"]]
     ends = f" Not well ended: {', '.join(failed)}." if failed else ""
-    # Processes that want a core, beside those that a benchmark brings.
-    busy = [
-        name
-        for name, row in found.items()
-        if row["machine"]["load_average"][0] > row["machine"]["cores"] * BUSY
-    ]
+    busy = [name for name, row in found.items() if row["busy"] > BUSY]
     ends += f" The machine was busy before: {', '.join(busy)}." if busy else ""
     if not ratios:
         return f"No ratio has been measured.{ends}"
@@ -115,6 +110,7 @@ def _machine(found: Mapping[str, Any]) -> Section:
             name,
             "well" if row["status"] == 0 else f"status {row['status']}",
             f"{row['seconds']:.0f}",
+            f"{100 * row['busy']:.0f} %",
             " ".join(f"{load:.2f}" for load in row["machine"]["load_average"]),
             row["commit"],
             row["ended_at"],
@@ -122,8 +118,11 @@ def _machine(found: Mapping[str, Any]) -> Section:
         ]
         for name, row in found.items()
     ]
-    columns = ["benchmark", "ended", "seconds", "load before", "commit", "ended at", "command"]
-    note = "Load: the machine's load average over 1, 5 and 15 minutes before the benchmark began."
+    columns = ["benchmark", "ended", "seconds", "busy before", "load before", "commit", "ended at", "command"]
+    note = (
+        "Before: the share of the cores that others took, and the load average over 1, 5 and 15 minutes, "
+        "which holds the benchmark before."
+    )
     return Section(
         "machine",
         "Machine",

@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from serve.bench.results import machine
 from serve.launch import end_with_parent
 from trainer.benchmarks.plan import Benchmark
@@ -22,6 +24,8 @@ RESULTS = "bench.json"
 DONE = "done.json"
 ROOT = Path(__file__).parents[2]
 """Where the rooms lie: the repository, or the folder that they are installed in."""
+LOOK_SECONDS = 0.5
+"""How long the machine is watched before a benchmark; `busy` is the share of its cores that others took."""
 Tell = Callable[[str], None]
 
 
@@ -70,7 +74,10 @@ def run_one(benchmark: Benchmark, out: Path, commit: str) -> int:
     # Benchmarks that draw curves would go on with the runs that lie there, and measure nothing.
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    before, started = machine(), time.monotonic()
+    before = machine()
+    # The load average still holds the benchmark before this one.
+    busy = psutil.cpu_percent(interval=LOOK_SECONDS) / 100
+    started = time.monotonic()
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         status = subprocess.run(
             [sys.executable, *benchmark.words(folder)],
@@ -86,6 +93,7 @@ def run_one(benchmark: Benchmark, out: Path, commit: str) -> int:
         "status": status,
         "seconds": round(time.monotonic() - started, 1),
         "ended_at": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+        "busy": busy,
         "machine": before,
     }
     (folder / DONE).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
