@@ -1,5 +1,7 @@
 # make demo: install, serve the default model, turn the dial, draw the curve.  make test: lint and every test.
 # make reproduce: a model from nothing, measured, profiled, served and loaded; all numbers on one page.
+# make test-fast: the same without the slow ones.  make bench: the benchmarks of all rooms; one page.
+# make locks: the locked versions, anew.  make next-releases: what breaks under the next vLLM, TRL and transformers.
 PYTHON ?= python3
 VENV := .venv
 BACKEND ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
@@ -20,13 +22,13 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo reproduce test lint chromium bench-serve bench-evals bench-train clean
+.PHONY: setup demo reproduce test test-fast lint chromium bench bench-serve bench-evals bench-train locks next-releases clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml cpu-overrides.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9"
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
 	$(INSTALL) --editable ".[$(EXTRAS)]"
 	touch $@
 
@@ -41,6 +43,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/hadolint Dockerfile
 
 # Tests look at report pages in Debian's chromium.
 chromium:
@@ -51,16 +54,31 @@ chromium:
 test: lint chromium
 	$(VENV)/bin/python -m pytest
 
-bench-serve: setup
-	$(VENV)/bin/python -m serve.bench.throughput --out runs/bench
-	$(VENV)/bin/python -m serve.bench.deadline --out runs/bench
+test-fast: lint chromium
+	$(VENV)/bin/python -m pytest -m "not slow"
 
-bench-evals: setup
-	$(VENV)/bin/python -m evals.bench.curve_cost --out runs/bench
+# BENCH takes the command's options: make bench BENCH="--only deadline,entropy --again", or BENCH=--quick for a look.
+bench: setup
+	$(VENV)/bin/python -m trainer.benchmarks --out runs/bench $(BENCH)
 
-bench-train: setup
-	$(VENV)/bin/python -m trainer.bench.step_time --out runs/bench
-	$(VENV)/bin/python -m trainer.bench.step_time --levels 5 --out runs/bench
+bench-serve: override BENCH += --only serve
+bench-evals: override BENCH += --only evals
+bench-train: override BENCH += --only trainer
+bench-serve bench-evals bench-train: bench
+
+# For Python 3.11 on Linux, x86_64; with hashes, and without the names of the indexes that they came from.
+LOCK := $(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+  --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 --extra evals --extra trainer
+ifneq ($(TORCH_INDEX),)
+LOCK += --extra-index-url $(TORCH_INDEX) --index-strategy unsafe-best-match
+endif
+
+locks: setup
+	$(LOCK) --extra cpu --overrides cpu-overrides.txt --upgrade --output-file locks/cpu.txt pyproject.toml
+	$(LOCK) --extra cuda --upgrade --output-file locks/cuda.txt pyproject.toml
+
+next-releases: setup
+	$(if $(TORCH_INDEX),UV_EXTRA_INDEX_URL=$(TORCH_INDEX) UV_INDEX_STRATEGY=unsafe-best-match) $(VENV)/bin/python -m tests.next_releases --out runs/next_releases
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -6,49 +6,26 @@ the first token on that the tracker does not allow. When a budget is used up to 
 that answers is started at once: it is wanted unless the next token closes the thinking.
 """
 
-import asyncio
-import copy
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal
 
 from vllm.logprobs import Logprob
 from vllm.outputs import RequestOutput
-from vllm.sampling_params import RequestOutputKind, SamplingParams
+from vllm.sampling_params import SamplingParams
 
 from serve.ahead import Ahead
-from serve.deltas import Delta, delta_of, split, text_of
+from serve.certainty import Certainty
+from serve.continued import Segment, next_segment
+from serve.deadline import Deadline
+from serve.deltas import Delta, delta_of, insert, split, stopped_by_token, text_of
 from serve.interrupts import Interrupted, Partial
-from serve.parameters import has_stops, with_barred, with_earlier_penalties
-from serve.segments import continued_seed
+from serve.parameters import has_stops
 from serve.trace import Action, ThinkingTracker
 
 if TYPE_CHECKING:
     from serve.engine import ThinkingEngine
-
-SHORTEST_WAIT = 0.002
-"""Seconds between two looks at a deadline that is near."""
-
-STEADY_TOKENS = 8
-"""Tokens after which a reply's own speed is believed."""
-
-
-@dataclass(slots=True)
-class Segment:
-    """A vLLM request of a choice, and what it has added to the reply so far.
-
-    thinks: it ends at the close tag, because the answer has stop strings that must not end thinking.
-    """
-
-    prompt: dict[str, Any]
-    params: SamplingParams
-    request_id: str
-    options: dict[str, Any]
-    thinks: bool = False
-    kept: list[int] = field(default_factory=list)
-    text: str = ""
 
 
 class LimitedChoice:
@@ -91,15 +68,13 @@ class LimitedChoice:
         self._cut_at: float | None = None
         self._tokens_at_wait = -1
         self._hold_open = 0
-        self._probe: asyncio.Task[tuple[list[int], float]] | None = None
-        self._last_probe: list[int] = []
-        self._agreeing = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._first_look: tuple[float, int] | None = None
+        asked = tracker.asked
+        self._certainty = None if asked.confident is None else Certainty(self, asked.confident)
+        self._deadline = None if asked.deadline is None else Deadline(self, asked.deadline)
         self._ahead: Ahead | None = None
         self._ahead_segment: Segment | None = None
         self._number = 0
-        self._segment = self._next_segment(self.reply)
+        self._segment = self._next_segment()
         tracker.on_stop = lambda: self.interrupt("client")
 
     def resume(self, shown: list[int], text: str, unshown: Partial, *, stop: bool) -> None:
@@ -116,8 +91,8 @@ class LimitedChoice:
 
     async def deltas(self) -> AsyncGenerator[Delta, None]:
         """The reply, piece by piece; the last piece has a finish reason."""
-        if self.tracker.asked.deadline is not None:
-            self._look_at_clock()
+        if self._deadline is not None:
+            self._deadline.look()
         try:
             while True:
                 async with aclosing(self._run_segment()) as pieces:
@@ -129,10 +104,10 @@ class LimitedChoice:
                 ahead = self._ahead_segment
                 if ahead is not None and len(ahead.prompt["prompt_token_ids"]) != self._length:
                     await self._drop_ahead()
-                self._segment = self._ahead_segment or self._next_segment(self.reply)
+                self._segment = self._ahead_segment or self._next_segment()
         finally:
-            if self._timer is not None:
-                self._timer.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
             await self._drop_ahead()
 
     # -- one segment -----------------------------------------------------------------------------------------
@@ -150,7 +125,8 @@ class LimitedChoice:
                         if action == "probe":
                             yield piece
                             piece = self._nothing(piece)
-                            action = "cut" if await self._is_certain() else None
+                            assert self._certainty is not None
+                            action = "cut" if await self._certainty.reached() else None
                         elif action is None:
                             await self._look_ahead()
                             yield piece
@@ -216,7 +192,7 @@ class LimitedChoice:
         verdict = tracker.feed(
             delta.token_ids,
             delta.logprobs,
-            stopped=delta.finish_reason == "stop" and not isinstance(delta.stop_reason, str),
+            stopped=stopped_by_token(delta),
             until_open=has_stops(self.params),
         )
         if verdict is None:
@@ -276,7 +252,7 @@ class LimitedChoice:
         if not spent:
             await self._drop_ahead()
         elif self._ahead is None:
-            self._ahead_segment = self._next_segment([*self.reply, *self.stop_ids], ahead=True)
+            self._ahead_segment = self._next_segment(ahead=True)
             self._ahead = Ahead(self._start(self._ahead_segment))
 
     async def _drop_ahead(self) -> None:
@@ -284,47 +260,11 @@ class LimitedChoice:
             await self._ahead.drop()
         self._ahead = self._ahead_segment = None
 
-    def _next_segment(self, reply: list[int], *, ahead: bool = False) -> Segment:
-        """The vLLM request that continues `reply`. ahead: the one after the present, if it is cut now."""
-        tracker, form = self.tracker, self.form
-        number, in_block = self._number + ahead, tracker.in_block and not ahead
-        params = copy.copy(self.params)
-        request_id = f"{self.request_id}.{number}" if number else self.request_id
-        options = dict(self.options)
-        prompt = dict(self.prompt, prompt_token_ids=[*self.prompt["prompt_token_ids"], *reply])
-        params.max_tokens = self.max_tokens - len(reply)
-        streams = params.output_kind != RequestOutputKind.FINAL_ONLY
-        if streams or not tracker.spent:
-            params.output_kind = RequestOutputKind.DELTA
-        if not streams and not tracker.spent and not tracker.judges_tokens:
-            # Nobody reads the tokens before the decision: ask for the first, then the one past the budget.
-            limit = self.max_tokens if tracker.left is None else tracker.left
-            params.stream_interval = limit + (not in_block)
-
-        if tracker.entropy is not None and not tracker.spent:
-            params = self.engine.with_measures(params)
-        thinks = in_block and (has_stops(params) or self._hold_open > 0)
-        if number:
-            params.min_tokens = max(0, params.min_tokens - len(reply))
-            if len(reply) > tracker.inserted:
-                params.prompt_logprobs = None  # told with the first token
-            params = with_earlier_penalties(params, reply)
-            if params.seed is not None:
-                params.seed = continued_seed(self.params.seed, len(reply))
-            if tracker.spent:
-                params = with_barred(params, form.open_id)
-            if not in_block:
-                options["reasoning_ended"] = True
-            options = self.engine.ahead_of_new(options)
-        if thinks:
-            params.stop = []
-            params.stop_token_ids = sorted(form.end_ids)
-            params._all_stop_token_ids = set(params.stop_token_ids)
-            params.structured_outputs = None
-            params.min_tokens = min(self._hold_open, params.max_tokens)
-        # The engine process decodes them without mercy: a wrong member would end its input thread.
-        params._verify_args()
-        return Segment(prompt, params, request_id, options, thinks)
+    def _next_segment(self, *, ahead: bool = False) -> Segment:
+        """The vLLM request that continues the reply. ahead: the one after the present, if it is cut now."""
+        reply = [*self.reply, *self.stop_ids] if ahead else self.reply
+        in_block = self.tracker.in_block and not ahead
+        return next_segment(self, reply, self._number + ahead, in_block=in_block, hold_open=self._hold_open)
 
     # -- stopping ahead of the budget ------------------------------------------------------------------------
 
@@ -335,71 +275,27 @@ class LimitedChoice:
         if self._running and not self.engine.interrupt(self._segment.request_id):
             return False
         self._interrupt_cause = cause
-        if self._probe is not None:
-            self._probe.cancel()
+        if self._certainty is not None:
+            self._certainty.cancel()
         return True
 
     def _is_thinking(self) -> bool:
         """Whether thinking is going on, or may still begin, by the newest tokens."""
-        unread = self._generated()[len(self._segment.kept) :]
+        unread = self._newest()[len(self._segment.kept) :]
         for token in reversed(unread):
             if token == self.form.open_id or token in self.form.end_ids:
                 return token == self.form.open_id
         return self.tracker.in_block or (self.tracker.untouched and not unread)
 
-    def _generated(self) -> list[int]:
-        """The newest tokens of the running segment."""
+    @property
+    def generated(self) -> int:
+        """Tokens of the reply up to the newest, without those that its segment began with."""
+        return len(self.reply) - len(self._segment.kept) + len(self._newest())
+
+    def _newest(self) -> list[int]:
+        """What the running segment has generated."""
         partial = self.engine.partial(self._segment.request_id).get(0)
         return [] if partial is None else partial.token_ids
-
-    def _look_at_clock(self) -> None:
-        """Interrupt thinking when the time that is left is what the answer needs, or look again later."""
-        asked, now = self.tracker.asked, monotonic()
-        assert asked.deadline is not None
-        estimate = self.engine.pace.estimate(asked.answer_reserve, self._step(now))
-        kept_back = self.engine.pace.kept_back(asked.deadline, estimate)
-        slack = self.tracker.arrival + asked.deadline - kept_back - now
-        if slack > 0:
-            # Half of the time that seems left, as the speed of a server changes with its load.
-            self._timer = asyncio.get_running_loop().call_later(
-                max(slack / 2, SHORTEST_WAIT), self._look_at_clock
-            )
-        elif self.interrupt("deadline") and estimate is not None:
-            self.tracker.estimate = (now, estimate)
-
-    def _step(self, now: float) -> float | None:
-        """Seconds per token of this reply, once it has gone on for a few."""
-        tokens = len(self.reply) - len(self._segment.kept) + len(self._generated())
-        if tokens == 0:
-            return None
-        if self._first_look is None:
-            self._first_look = (now, tokens)
-        since, before = self._first_look
-        return (now - since) / (tokens - before) if tokens - before >= STEADY_TOKENS else None
-
-    async def _is_certain(self) -> bool:
-        """Try the answer from what has been thought so far. vLLM thinks on meanwhile."""
-        tracker, confident = self.tracker, self.tracker.asked.confident
-        assert confident is not None
-        self._probe = asyncio.create_task(self.engine.probe(self, confident))
-        try:
-            answer, confidence = await self._probe
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._interrupt_cause is None or (task is not None and task.cancelling()):
-                raise
-            return False
-        finally:
-            self._probe = None
-        tracker.probes += 1
-        tracker.probe_tokens += len(answer)
-        same = self._agreeing > 0 and answer == self._last_probe
-        self._agreeing = 0 if confidence < confident.threshold else 1 + self._agreeing * same
-        self._last_probe = answer
-        if self._agreeing < confident.agree:
-            return False
-        tracker.cut_cause = "confident"
-        return True
 
     # -- pieces ----------------------------------------------------------------------------------------------
 
@@ -421,22 +317,12 @@ class LimitedChoice:
         segment.text += text
 
     def _insert(self, piece: Delta, ids: tuple[int, ...]) -> None:
-        """Add inserted ids to the reply; their log-probability is 0, as they were not chosen."""
+        """Add inserted ids to the reply and to the piece that ends before them."""
         self.reply += ids
-        piece.token_ids = [*piece.token_ids, *ids]
+        insert(piece, ids, self.form, self.params)
         if self.tracker.entropy is not None:
             for i in ids:
                 self.tracker.entropy.add(self.form.decode((i,), skip_special_tokens=False), None)
-        if self.params.detokenize:
-            piece.text += self.form.decode(ids, skip_special_tokens=self.params.skip_special_tokens)
-        if piece.logprobs is not None:
-            piece.logprobs = [
-                *piece.logprobs,
-                *(
-                    {i: Logprob(0.0, decoded_token=self.form.decode((i,), skip_special_tokens=False))}
-                    for i in ids
-                ),
-            ]
 
     def _text(self, token_ids: list[int]) -> str:
         """Text of the segment's first tokens."""

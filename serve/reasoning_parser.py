@@ -17,8 +17,8 @@ from vllm.entrypoints.generate.base.protocol import DeltaMessage
 from vllm.reasoning import ReasoningParser, ReasoningParserManager
 
 from serve.formats import REASONING_PARSER, ThinkingFormat
+from serve.prompts import PromptState, prompt_state
 from serve.templates import TemplateTraits
-from serve.trace import PromptState, prompt_state
 
 ENVIRONMENT = "THINKDIAL_THINKING_FORMAT"
 """Environment variable that takes the format to the engine process."""

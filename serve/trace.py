@@ -1,4 +1,4 @@
-"""Counting thinking tokens in a prompt and in a growing reply. Token ids in, decisions out."""
+"""Counting thinking tokens in a growing reply. Token ids in, decisions out."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,12 @@ from serve.budget import ThinkingBudget
 from serve.entropy import EntropyReport, EntropyTrace, Measured
 from serve.formats import ThinkingFormat
 from serve.grants import Grant, LoweredBy
+from serve.prompts import PromptState
 from serve.stops import LAST_TOKENS, CycleDetector, sentence_ends
 
 StopCause = Literal[
     "natural", "budget", "deadline", "soft", "loop", "confident", "client", "length", "disabled"
 ]
-PromptState = Literal["fresh", "thinking", "answering", "disabled"]
 Action = Literal["cut", "wait", "bar", "split", "probe"]
 
 
@@ -73,37 +73,6 @@ class ThinkingReport:
             for name, value in members.items()
             if name not in optional or value is not None or (lowered and name == "requested_budget")
         }
-
-
-def prompt_state(prompt_ids: Sequence[int], form: ThinkingFormat) -> PromptState:
-    """Where a prompt leaves the model, seen from the last turn it holds.
-
-    "thinking": inside an open block. "disabled": right after an empty block.
-    "answering": after a block that holds thinking. "fresh": no block, or text after the last block.
-    """
-    after_close: list[int] = []
-    closed = False
-    inside: list[int] = []
-    for token in reversed(prompt_ids):
-        if token in form.turn_end_ids:
-            return "fresh"
-        if token == form.open_id:
-            if not closed:
-                return "thinking"
-            if _is_blank(after_close, form):
-                return "disabled" if _is_blank(inside, form) else "answering"
-            return "fresh"
-        if token == form.close_id and not closed:
-            closed = True
-        elif closed:
-            inside.append(token)
-        else:
-            after_close.append(token)
-    return "answering" if closed and _is_blank(after_close, form) else "fresh"
-
-
-def _is_blank(reversed_ids: list[int], form: ThinkingFormat) -> bool:
-    return not form.decode(tuple(reversed(reversed_ids)), skip_special_tokens=False).strip()
 
 
 class ThinkingTracker:

@@ -13,6 +13,21 @@ from tests.browsing import chromium
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "INFO")
 
 
+LONG = 8.0
+"""Seconds that a test without the mark `slow` should not take, on a quiet machine."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that took long and are not marked: `make test-fast` runs them."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    calls = [report for report in reports if getattr(report, "when", None) == "call"]
+    long = [call for call in calls if call.duration > LONG and "slow" not in call.keywords]
+    if long:
+        terminalreporter.section(f"over {LONG:g} seconds and not marked slow")
+        for call in sorted(long, key=lambda call: -call.duration):
+            terminalreporter.line(f"{call.duration:.1f}s {call.nodeid}")
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """`thinkdial serve` on the shipped model, as a user starts it."""

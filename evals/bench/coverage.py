@@ -10,10 +10,9 @@ at least 95 %: below 93 %) by more than the simulation's own error.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -41,6 +40,7 @@ from evals.stats import (
     reach,
     wilson_interval,
 )
+from serve.bench.results import Figure, write_result
 
 Generator = np.random.Generator
 Interval = tuple[float, float]
@@ -105,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 flush=True,
             )
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps([{name: getattr(row, name) for name in Row.__slots__} for row in rows], indent=1)
-        (options.out / "coverage.json").write_text(text + "\n")
+        held = sum(row.holds for row in rows)
+        figures = [Figure("intervals that keep their 95 %", f"{held} of {len(rows)} settings")]
+        write_result(options.out, "coverage", {"rows": [asdict(row) for row in rows]}, figures=figures)
     return 0 if all(row.holds for row in rows) else 1
 
 

@@ -15,7 +15,6 @@ decodes it, so there it is among them, and the table says how much it is.
 """
 
 import argparse
-import json
 import random
 import sys
 import time
@@ -40,8 +39,8 @@ from evals.sweep.presets import GREEDY
 from evals.sweep.run import run_sweep
 from evals.sweep.settings import Mode, SweepSettings
 from serve import DEFAULT_MODEL
+from serve.bench.results import Ratio, write_result
 from serve.bench.servers import Contender, start
-from serve.bench.throughput import machine
 
 FORKED, DIRECT, NATIVE = "forked", "direct", "lm-eval, vLLM's budget"
 WARM_UP = 4
@@ -97,13 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             },
             "budgets": budgets,
         },
-        "machine": machine(),
         "rounds": [{name: _as_json(cost) for name, cost in costs.items()} for costs in rounds],
-        "ratios": ratios(rounds),
+        "forked_over": ratios(rounds),
         "agreement": agreement(rounds, budgets),
     }
     shown = table(result, rounds)
-    (options.out / "curve_cost.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    write_result(options.out, "curve_cost", result, ratios=told_ratios(result))
     (options.out / "curve_cost.md").write_text(shown + "\n", "utf-8")
     print(shown)
     return 0
@@ -258,8 +256,19 @@ def ratios(rounds: Sequence[Mapping[str, Cost]]) -> dict[str, dict[str, dict[str
         found[other] = {}
         for quantity in ("decoded", "thinking", "seconds"):
             each = [getattr(r[FORKED], quantity) / getattr(r[other], quantity) for r in rounds]
-            found[other][quantity] = {"median": median(each), "least": min(each), "largest": max(each)}
+            found[other][quantity] = {"median": median(each), "low": min(each), "high": max(each)}
     return found
+
+
+def told_ratios(result: Mapping[str, Any]) -> list[Ratio]:
+    """Time and decoded tokens against both other ways, for the page of all benchmarks."""
+    curve = f"curve of {len(result['settings']['budgets'])} budgets"
+    spread = f"range of {len(result['rounds'])} rounds"
+    return [
+        Ratio(f"{what} of a {curve}", FORKED, other, r["median"], r["low"], r["high"], spread, "lower")
+        for other, found in result["forked_over"].items()
+        for what, r in (("wall time", found["seconds"]), ("tokens decoded", found["decoded"]))
+    ]
 
 
 def agreement(rounds: Sequence[Mapping[str, Cost]], budgets: Sequence[Budget]) -> list[dict[str, Any]]:
@@ -333,9 +342,9 @@ def table(result: Mapping[str, Any], rounds: Sequence[Mapping[str, Cost]]) -> st
         "| forked over | tokens decoded | thinking tokens | wall time |",
         "|---|---|---|---|",
     ]
-    for other, found in result["ratios"].items():
+    for other, found in result["forked_over"].items():
         cells = [
-            f"{found[q]['median']:.3f} ({found[q]['least']:.3f} to {found[q]['largest']:.3f})"
+            f"{found[q]['median']:.3f} ({found[q]['low']:.3f} to {found[q]['high']:.3f})"
             for q in ("decoded", "thinking", "seconds")
         ]
         lines.append(f"| {other} | {' | '.join(cells)} |")

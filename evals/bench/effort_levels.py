@@ -12,7 +12,7 @@ budget there is.
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ from evals.sweep.presets import Sampling, sampling
 from evals.sweep.run import run_sweep
 from evals.sweep.settings import SweepSettings
 from serve import DEFAULT_MODEL
+from serve.bench.results import Figure, write_result
 from serve.launch import start_server
 from serve.profile import NO_LIMIT, BudgetCurve, ThinkingProfile, read_profile
 
@@ -93,6 +94,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = kept(profile, *found)
     print(f"{len(held_out)} held-out problems, profile of {profile.document['problems']['n']} others: {path}")
     print(table(rows, options.tolerance))
+    figures = [
+        Figure(
+            f"effort {row.level}: share of the peak ({100 * row.promised:.0f} % promised)",
+            f"{100 * row.share:.1f} % [{100 * row.low:.1f}, {100 * row.high:.1f}]",
+        )
+        for row in rows
+    ]
+    write_result(options.out, "effort_levels", {"rows": [asdict(row) for row in rows]}, figures=figures)
     return 0 if all(row.hits(options.tolerance) for row in rows) else 1
 
 

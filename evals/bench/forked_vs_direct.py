@@ -11,6 +11,7 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from evals.budgets import Budget, parse_budgets
@@ -21,6 +22,7 @@ from evals.summary.summarise import summarise
 from evals.sweep.presets import sampling
 from evals.sweep.run import run_sweep
 from evals.sweep.settings import Mode, SweepSettings
+from serve.bench.results import Figure, Ratio, write_result
 
 MODES: tuple[Mode, ...] = ("forked", "direct")
 
@@ -36,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--sampling", default="greedy", help="a preset of evals.sweep.presets")
     parser.add_argument("--base-url", help="a running server; without it one is started")
     parser.add_argument("--model", help="with --base-url the served name, without it the checkpoint to serve")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the two run directories")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of forked_vs_direct.json and the two runs"
+    )
     options = parser.parse_args(argv)
     budgets = tuple(parse_budgets(options.budgets))
     found: dict[str, dict[tuple[str, Budget], Outcome]] = {}
@@ -57,12 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             found[mode] = {(o.problem, o.budget): o for o in outcomes(read_run(out))}
             tokens[mode] = summarise(out)["totals"]["all_generated_tokens"]
     agree = True
+    rows = []
     print(f"{'budget':>8}  {'forked':>7}  {'direct':>7}  {'difference (points)':>22}  graded alike")
     for budget in budgets:
         pairs = [(f, found["direct"][key]) for key, f in found["forked"].items() if key[1] == budget]
         change = _difference(pairs, confidence=1 - 0.05 / len(budgets))
         agree = agree and change.low <= 0 <= change.high
         alike = sum(f.correct == d.correct for f, d in pairs)
+        rows.append({"budget": budget, **asdict(change), "alike": alike, "n": len(pairs)})
         points = f"{100 * change.mean:+.2f} [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"
         print(
             f"{budget:>8}  {_accuracy(f for f, _ in pairs):7.3f}  {_accuracy(d for _, d in pairs):7.3f}  "
@@ -71,6 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(
         f"generated tokens: forked {tokens['forked']:,}, direct {tokens['direct']:,}, "
         f"ratio {tokens['forked'] / tokens['direct']:.3f}"
+    )
+    what = f"tokens decoded for a curve of {len(budgets)} budgets"
+    ratio = tokens["forked"] / tokens["direct"]
+    write_result(
+        options.out,
+        "forked_vs_direct",
+        {"rows": rows, "tokens": tokens},
+        ratios=[Ratio(what, "forked", "direct", ratio, None, None, "one run", "lower")],
+        figures=[Figure("curves agree (95 %, all budgets together)", "yes" if agree else "no")],
     )
     return 0 if agree else 1
 

@@ -11,10 +11,12 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 from clients import AsyncClient, Reply
 from evals.grading import Verdict, grade
 from evals.problems import Problem, load
+from serve.bench.results import Figure, write_result
 from serve.launch import start_server
 
 CONCURRENCY = 16
@@ -29,10 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--base-url", help="a running server; without it one is started")
     parser.add_argument("--model", help="checkpoint to serve, without --base-url")
+    parser.add_argument("--out", type=Path, help="folder for no_think.json")
     options = parser.parse_args(argv)
     problems = load(options.problems, limit=options.limit)
     print(f"{'/no_think in':>24}  {'without thinking':>16}  {'ended, boxed':>12}  {'right':>7}")
     obeyed = True
+    rows = []
     with nullcontext() if options.base_url else start_server(options.model) as server:
         base_url = options.base_url if server is None else server.base_url
         for place in PLACES:
@@ -46,7 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             right = sum(mark.correct for mark in graded)
             total = len(problems)
             print(f"{place:>24}  {silent:>12}/{total}  {ended:>8}/{total}  {right / total:7.3f}", flush=True)
+            rows.append({"place": place, "n": total, "silent": silent, "ended": ended, "right": right})
             obeyed = obeyed and silent == total
+    if options.out is not None:
+        figures = [
+            Figure(f"obeyed, /no_think in {row['place']}", f"{row['silent']} of {row['n']}") for row in rows
+        ]
+        write_result(options.out, "no_think", {"rows": rows}, figures=figures)
     return 0 if obeyed else 1
 
 

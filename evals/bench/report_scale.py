@@ -18,6 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from serve.bench.results import Figure, write_result
+
 SECONDS = 30.0
 BYTES = 1 << 30
 BUDGETS = (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, "max")
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--length", type=int, default=800, help="median natural thinking in tokens (800)")
     parser.add_argument("--report", action="store_true", help="write the whole report, pages too")
     parser.add_argument("--once", action="store_true", help="with nothing graded only")
+    parser.add_argument("--out", type=Path, help="folder for report_scale.json")
     parser.add_argument("--summarise", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.summarise is not None:
@@ -44,13 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{records:,} records, {size / 1e6:,.0f} MB")
         arguments = ["--report"] if options.report else []
         names = ["nothing graded", "grades kept"][: 1 if options.once else 2]
-        rows = [_measure(directory, arguments) for _ in names]
-    for name, row in zip(names, rows, strict=True):
+        rows = {name: _measure(directory, arguments) for name in names}
+    for name, row in rows.items():
         print(
             f"{name:>15}: {row['samples']:,.0f} samples in {row['seconds']:.1f} s "
             f"({row['cpu']:.1f} s of CPU), {row['bytes'] / 2**20:.0f} MiB"
         )
-    first = rows[0]
+    if options.out is not None:
+        figures = [
+            Figure(
+                f"summary of {row['samples']:,.0f} samples, {name}",
+                f"{row['seconds']:.1f} s, {row['bytes'] / 2**20:.0f} MiB",
+            )
+            for name, row in rows.items()
+        ]
+        write_result(options.out, "report_scale", {"records": records, "rows": rows}, figures=figures)
+    first = rows["nothing graded"]
     most = SECONDS * max(1.0, options.samples / 100_000)
     return 0 if first["seconds"] < most and first["bytes"] < BYTES else 1
 

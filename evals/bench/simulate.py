@@ -5,7 +5,7 @@
 On the shipped model: bursts of requests give the step times. The loads are none of the bursts: so many
 thinkmath problems in flight at any time, and Poisson arrivals at shares of the predicted capacity, each under
 a budget and without. The simulator gets their true lengths and arrival times. Prints predicted beside
-measured, and writes check.json and steps.json.
+measured, and writes simulate.json and steps.json.
 
 On a machine that others use too, speed changes by the minute. So three bursts run before and after each load:
 how long they take against the fit, `speed`, multiplies the step times of that load's prediction. What changes
@@ -15,7 +15,6 @@ wait, so that there are no Poisson loads.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -37,7 +36,8 @@ from evals.simulate.steps import LinearSteps, MeasuredSteps
 from evals.simulate.workload import Lengths
 from evals.stats.latency import quantile
 from serve.bench.load import Reply, chat_request, run_load
-from serve.bench.throughput import cpu_seconds, machine
+from serve.bench.results import Figure, write_result
+from serve.bench.throughput import cpu_seconds
 from serve.launch import RunningServer, start_server
 
 SEQUENCES, BATCHED = 64, 2048
@@ -140,7 +140,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with start_server(args=flags, log_path=options.out / "server.log") as server:
         subject = measured_subject(server, options.rounds, options.seed, cpu, options.out)
         result = check(subject, options.requests, options.seed)
-    (options.out / "check.json").write_text(json.dumps(result, indent=1) + "\n", "utf-8")
+    typical, largest = result["median_error"], result["largest_error"]
+    figures = [
+        Figure(
+            f"{name}, predicted against measured",
+            f"off by {100 * typical[name]:.0f} % (at most {100 * largest[name]:.0f} %)",
+        )
+        for name in NAMES
+    ]
+    write_result(options.out, "simulate", result, figures=figures)
     return 0
 
 
@@ -159,14 +167,13 @@ def cpu_clock(server: RunningServer) -> Clock:
 
 
 def check(subject: "Subject", count: int, seed: int) -> dict[str, Any]:
-    """Run, predict, print; returns what check.json holds."""
+    """Run, predict, print; returns the details of simulate.json."""
     asked = learn(subject.server)
     shares = () if subject.cpu else SHARES
     comparisons = run_loads(subject, asked, count, seed, shares=shares)
     print(f"\n{table(comparisons)}")
     errors = {name: [abs(it.error(name)) for it in comparisons] for name in NAMES}
     return {
-        "machine": machine(),
         "clock": "cpu" if subject.cpu else "wall",
         "limits": asdict(subject.limits),
         "prices": asdict(subject.prices),

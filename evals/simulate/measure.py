@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from evals.simulate.requests import Format
 from evals.simulate.steps import Measured, MeasuredSteps
 from serve.bench.load import Reply, run_load
-from serve.bench.throughput import BARRED, chat_body, machine
+from serve.bench.results import machine
+from serve.bench.throughput import BARRED, chat_body
 from serve.open_files import allow_open_files
 
 STEPS = "vllm:iteration_tokens_total_count"

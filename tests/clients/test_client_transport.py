@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +19,7 @@ from scripted_server import (
 )
 
 from clients import AnswerDelta, APIError, AsyncClient, Client, Event, Finished, Reply, Started, ThinkingDelta
+from serve.launch import free_port
 
 Scripted = Callable[..., ScriptedServer]
 
@@ -67,11 +67,6 @@ class Both:
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
 def both(request: pytest.FixtureRequest) -> Both:
     return Both(request.param)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_refused_connections_are_retried_until_the_server_is_up(both: Both, scripted: Scripted) -> None:

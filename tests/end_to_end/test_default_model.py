@@ -12,6 +12,8 @@ from evals.sweep.run import run_sweep
 from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 200
 
 

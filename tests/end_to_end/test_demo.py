@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_demo_asks_at_three_budgets_and_draws_the_curve(tmp_path: Path) -> None:
     demo = subprocess.run(

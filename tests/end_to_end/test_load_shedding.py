@@ -16,6 +16,8 @@ from serve.cli import main as serve
 from serve.launch import RunningServer, start_server
 from tests.serve.made_profile import row, write_profile
 
+pytestmark = pytest.mark.slow
+
 TARGET = 0.4
 FLOOR = 2
 CURVE = [row(0, 0.5, 0), row(16, 0.6, 14), row(64, 0.95, 35), row("max", 1.0, 40)]

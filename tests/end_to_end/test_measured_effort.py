@@ -19,6 +19,8 @@ from serve.launch import RunningServer, start_server
 from serve.profile import read_profile
 from tests.serve.made_profile import LEVELS, document, recommended, write_profile
 
+pytestmark = pytest.mark.slow
+
 SHARES = {"minimal": 0.3, "low": 0.5, "medium": 0.8, "high": 0.85, "xhigh": 0.9, "max": None}
 
 

@@ -19,7 +19,7 @@ READMES = [
     *(ROOT / room / "README.md" for room in ("clients", "serve", "evals", "trainer")),
 ]
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 
 def small_training(recipe: str) -> str:
@@ -90,6 +90,7 @@ def test_serve_commands_name_their_model_and_leave_the_rest_to_vllm(command: str
     assert parse(words)[0].model == model
 
 
+@pytest.mark.slow
 def test_all_other_commands_run(server: RunningServer, tmp_path: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     (tmp_path / "trainer").symlink_to(ROOT / "trainer")

@@ -28,6 +28,7 @@ def simulated(
     return (rng.random((problems, samples)) < rates[:, None]).astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accuracy", [0.05, 0.5, 0.95])
 @pytest.mark.parametrize(("samples", "width"), [(1, 0.1), (4, 0.1)])
 def test_intervals_still_cover_after_stopping(accuracy: float, samples: int, width: float) -> None:
@@ -105,6 +106,7 @@ def test_samples_of_the_first_round_are_not_cut_silently(tmp_path: Path) -> None
         run_adaptive(settings, Adaptive(0.1), "http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_rounds_on_the_real_server(server: RunningServer, tmp_path: Path) -> None:
     """Problems double until the intervals are narrow or all are asked; the same call again draws nothing."""
     settings = SweepSettings(

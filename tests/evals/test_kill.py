@@ -11,6 +11,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evals.records import Record
 from evals.store import SAMPLES, iter_records
 from evals.summary.summarise import summarise
@@ -18,6 +20,8 @@ from evals.sweep.presets import GREEDY
 from evals.sweep.run import run_sweep
 from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
+
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 PROBLEMS = 24

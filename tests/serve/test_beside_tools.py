@@ -14,6 +14,8 @@ from serve import DEFAULT_MODEL
 from serve.launch import RunningServer, start_server
 from tests.serve.conftest import Server, events
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 5
 LOOK = {
     "name": "look",

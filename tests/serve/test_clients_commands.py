@@ -10,6 +10,8 @@ import pytest
 
 from tests.serve.conftest import Server, events
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 5
 TASK = r"""
 task: boxed

@@ -7,6 +7,8 @@ import pytest
 
 from tests.serve.conftest import Choice, Server
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 5
 MAX_TOKENS = 128
 

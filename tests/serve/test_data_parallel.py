@@ -14,6 +14,8 @@ from serve.launch import RunningServer, start_server
 from tests.serve.conftest import Server
 from tests.serve.test_exactness import check
 
+pytestmark = pytest.mark.slow
+
 RANKS = 2
 BLOCK = 32
 """Tokens of a block of the KV cache; only whole blocks are found again."""

@@ -191,6 +191,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 async def test_bounds_of_a_large_vocabulary(large: Path, questions: list[str], tmp_path: Path) -> None:
     """In float32 they hold the entropy that transformers computes, and the residual is what is left out."""
     model = AutoModelForCausalLM.from_pretrained(large, dtype=torch.float32)

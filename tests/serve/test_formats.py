@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from serve import DEFAULT_MODEL
 from serve.budget import RequestError
 from serve.formats import KNOWN_TAGS, find_format, load_format, no_thinking
-from serve.trace import prompt_state
+from serve.prompts import prompt_state
 
 TURNS = ("<|im_start|>", "<|im_end|>", "<｜User｜>", "<｜Assistant｜>", "[INST]", "[/INST]", "</s>")
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -48,6 +48,7 @@ def chat(server: RunningServer, **body: Any) -> httpx.Response:
     return httpx.post(f"{server.base_url}/v1/chat/completions", json=body, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_flags_and_drain() -> None:
     """SIGTERM in the middle of replies, one of which is cut only after it: they end as they would have."""
@@ -99,6 +100,7 @@ def test_flags_and_drain() -> None:
         assert gone(server.process.pid, 5)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_engine_is_killed_under_load() -> None:
     """Every client hears of it within 5 seconds, whether it streams or waits, and the server ends."""
@@ -148,6 +150,7 @@ def engine_of(server: int) -> int:
     return engine
 
 
+@pytest.mark.slow
 def test_a_server_ends_with_the_process_that_started_it() -> None:
     """Also when that is killed, and even before the server is up: no orphan keeps memory and port."""
     parent = subprocess.Popen([sys.executable, "-c", "from serve.launch import start_server; start_server()"])
@@ -165,6 +168,7 @@ def test_a_server_ends_with_the_process_that_started_it() -> None:
     assert processes_of(server) == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_server_that_cannot_start_says_why() -> None:
     with pytest.raises(RuntimeError, match="unrecognized arguments: --no-such-flag"):

@@ -12,6 +12,8 @@ from tests.browsing import violations
 from tests.serve.checkpoints import checkpoint
 from tests.serve.test_formats import real_template
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def thoughtless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:

@@ -30,6 +30,7 @@ NOT_CHECKED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(0 if EXAMPLES else 600)
 def test_the_server_answers_as_the_document_says(server: RunningServer, tmp_path: Path) -> None:
     """Status codes, content types, headers and bodies; and no request makes it fail."""

@@ -18,6 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve.launch import RunningServer, start_server
 
+pytestmark = pytest.mark.slow
+
 MAX_BYTES = 20_000
 ALICE, BOB, CAROL = "sk-alice-0123456789", "sk-bob-0123456789", "sk-carol-0123456789"
 SECRET_TEXT = "tell nobody about the crown jewels"

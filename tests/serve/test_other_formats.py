@@ -12,6 +12,8 @@ from tests.browsing import chromium
 from tests.serve.checkpoints import checkpoint
 from tests.serve.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 BUDGET = 5
 GENERATION = (
     "{{- '<|im_start|>assistant\\n' }}\n    {%- if enable_thinking is defined and enable_thinking is false %}"

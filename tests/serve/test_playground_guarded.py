@@ -17,6 +17,8 @@ from serve.profile import PROFILE, read_profile
 from tests.browsing import PATIENCE, violations
 from tests.serve.made_profile import write_profile
 
+pytestmark = pytest.mark.slow
+
 KEY = "sk-playground"
 QUESTION = "Modulo 10, compute (((((7*5)-4)*3)*9)+3)*9."
 THINKS = 1200

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.prompts import PromptState
 from serve.reasoning_parser import Splitter
-from serve.trace import PromptState
 
 ENDS = {"</think>": False, "<tool_call>": True}
 

@@ -12,6 +12,8 @@ from serve.launch import start_server
 from tests.serve.conftest import Server
 from tests.serve.routes import APIS, EVERY_WAY, RESPONSES, Json, sse
 
+pytestmark = pytest.mark.slow
+
 DEFAULT = 4
 KEYS = [
     {"name": "alice", "key": "sk-alice"},

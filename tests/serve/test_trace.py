@@ -11,7 +11,8 @@ from serve import DEFAULT_MODEL
 from serve.budget import ThinkingBudget
 from serve.formats import load_format
 from serve.grants import Grant
-from serve.trace import ThinkingTracker, prompt_state
+from serve.prompts import prompt_state
+from serve.trace import ThinkingTracker
 
 FORM = load_format(AutoTokenizer.from_pretrained(DEFAULT_MODEL), DEFAULT_MODEL)
 

@@ -116,6 +116,7 @@ def test_stages_are_compared_with_those_they_come_from(tmp_path: Path) -> None:
     assert pairs == [("a", "b"), ("b", "c"), ("b", "d"), ("a", "d")]
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_along_its_tree(tmp_path: Path) -> None:
     rl = {"optimizer": {"adamw_lr": 1e-3}, "steps": 1, "prompts_per_step": 1, "group_size": 2}
     rl |= {"kind": "general_rl", "rollouts": {"max_tokens": 64}}
@@ -160,6 +161,7 @@ def test_the_last_flag_wins_in_every_way() -> None:
     assert len({way.name for way in WAYS}) == len(WAYS)
 
 
+@pytest.mark.slow
 def test_the_shipped_model_against_its_own_lines(
     server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,6 +28,7 @@ def test_every_config_is_tested() -> None:
     assert {path.stem for path in CONFIGS.iterdir()} == {"fsdp", "deepspeed-zero2"}
 
 
+@pytest.mark.slow
 def test_fsdp_shards_by_layers_and_gives_whole_state_dicts(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--config_file", str(CONFIGS / "fsdp.yaml"), "script.py"]
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(arguments))

@@ -39,6 +39,7 @@ def recipe_of(path: Path, start: Path, stage: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_stage_leaves_the_weighted_average(three: list[Path], tmp_path: Path) -> None:
     places = json.dumps([str(folder) for folder in three])
     file = recipe_of(tmp_path / "r.toml", three[0], f"checkpoints = {places}\nweights = [1, 2, 5]")

@@ -48,6 +48,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.slow
 def test_tries_decide_and_a_killed_run_goes_on(tmp_path: Path) -> None:
     config = load_curation(written(tmp_path / "c.toml"))
     report = curate(config, tmp_path / "whole")

@@ -28,6 +28,8 @@ from trainer.rows.batch import forward, make_batch
 from trainer.run import run_recipe
 from trainer.sources import open_sources
 
+pytestmark = pytest.mark.slow
+
 OFF_STEPS, ON_STEPS = 60, 10
 RECIPE = """
 threads = 1

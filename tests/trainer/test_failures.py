@@ -125,11 +125,11 @@ def test_every_seed_has_all_stages_and_names_its_own() -> None:
     assert arms.stages == {
         name: [f"{name}_seed3", f"{name}_seed5"] for name in ("grpo", "entropy_bonus", "kl_penalty")
     }
-    assert {stage.start for stage in arms.recipe.stages} == {"serve/default_model"}
+    assert {stage.start for stage in arms.recipe.stages} == {str(DEFAULT_MODEL)}
     assert [stage.seed for stage in arms.recipe.stages] == [3, 3, 3, 5, 5, 5]
     assert arms.thinks
     points = points_of(arms, Path("run"))
-    assert points[0] == Point(START, 0, 0, Path("serve/default_model"))
+    assert points[0] == Point(START, 0, 0, DEFAULT_MODEL)
     assert points[4] == Point("grpo", 3, 40, Path("run/grpo_seed3/checkpoint"))
     assert points[1].checkpoint == Path("run/grpo_seed3/kept/step-00000010")
     for change, message in (

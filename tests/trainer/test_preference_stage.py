@@ -16,6 +16,8 @@ from trainer.recipe import Recipe
 from trainer.recipe.model import Lora
 from trainer.run import run_recipe
 
+pytestmark = pytest.mark.slow
+
 STEPS = 6
 STAGE: dict[str, Any] = {
     "kind": "dpo",

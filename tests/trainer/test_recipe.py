@@ -8,6 +8,7 @@ import pytest
 
 from trainer.cli import main
 from trainer.recipe import Recipe, load_recipe
+from trainer.recipe.load import find_recipe, shipped_names
 from trainer.sources import open_sources
 
 RECIPE = """
@@ -192,3 +193,24 @@ def test_command_line_reports_errors_without_a_traceback(
     assert "threads: 0 is wrong; it must be greater than 0" in capsys.readouterr().err
     assert main(["run", str(path.with_name("none.toml"))]) == 2
     assert "cannot be read (No such file or directory); give a TOML file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_every_shipped_recipe_is_found_by_name_and_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(__file__).parents[2] / "trainer" / "recipes" / f"{name}.toml"
+    monkeypatch.chdir("/")
+    for given in (name, f"{name}.toml", f"trainer/recipes/{name}.toml"):
+        assert find_recipe(Path(given)) == file
+    recipe = load_recipe(Path(name))
+    assert recipe == load_recipe(file)
+    assert "thinkdial-default" not in recipe.model_dump_json()
+
+
+def test_a_file_comes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").write_text("", encoding="utf-8")
+    assert find_recipe(Path("tiny")) == Path("tiny")
+    for absent in ("absent", "../recipes/tiny", "/tiny.toml"):
+        assert find_recipe(Path(absent)) == Path(absent)
+    with pytest.raises(ValueError, match=r"'absent' cannot be read .* or one of budget_study, "):
+        load_recipe(Path("absent"))

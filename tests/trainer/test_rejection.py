@@ -58,6 +58,7 @@ def test_different_right_replies_are_kept_the_shortest_first() -> None:
     assert [sample.dropped for sample in by_length].count("repeated") == 1
 
 
+@pytest.mark.slow
 def test_the_default_models_own_thinking_is_kept_and_a_resumed_run_redoes_nothing(
     form: ThinkingFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

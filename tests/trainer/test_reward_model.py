@@ -28,6 +28,8 @@ from trainer.rows.row import Row
 from trainer.run import run_recipe
 from trainer.study.arms import spell_out
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 HELD_OUT = 6
 REWARD_MODEL: dict[str, Any] = {

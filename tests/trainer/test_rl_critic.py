@@ -180,6 +180,7 @@ def sample(policy: nn.Module, count: int, tokens: int) -> list[Row]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_rewards_rise(network: Network) -> None:
     learner = Learner(network, value_lam=1.0)
@@ -303,6 +304,7 @@ def assert_same_run(first: Path, second: Path, network: Network, tolerance: floa
         torch.testing.assert_close(one, other, atol=tolerance, rtol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_stopped_stage_resumes_with_its_critic(
     whole: dict[Network, Path], network: Network, tmp_path: Path
@@ -321,6 +323,7 @@ def test_a_stopped_stage_resumes_with_its_critic(
     assert not [name for name in names if "score" in name or "head.bias" in name]
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_critic_as_one(whole: dict[Network, Path], tmp_path: Path) -> None:
     rl_runs.run_on_two_processes({tmp_path / network: members(network) for network in NETWORKS})
     for network in NETWORKS:

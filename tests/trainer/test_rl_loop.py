@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from trainer.cli import main
 from trainer.rl import CollapseError, run_stage
 
+pytestmark = pytest.mark.slow
+
 SAME = 1e-5
 
 

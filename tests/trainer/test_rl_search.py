@@ -22,6 +22,7 @@ rollouts = {{ backend = "transformers", max_tokens = 64, answer_tokens = 12 }}
 """
 
 
+@pytest.mark.slow
 def test_the_grid_is_run_once_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE, encoding="utf-8")

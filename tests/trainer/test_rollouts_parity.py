@@ -21,6 +21,8 @@ from trainer.rollouts.servers import ServersBackend
 from trainer.rollouts.transformers_backend import TransformersBackend
 from trainer.rollouts.types import Rollout, RolloutBackend, RolloutRequest, Sampling, SyncError
 
+pytestmark = pytest.mark.slow
+
 GREEDY = Sampling(temperature=0.0)
 BUDGETS = (1, 2, 7, 12, 20, 33, None)
 MAX_TOKENS = 160

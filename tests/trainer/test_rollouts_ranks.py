@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from serve.launch import free_port
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = """
 import sys

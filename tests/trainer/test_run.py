@@ -19,6 +19,8 @@ from trainer.cli import main
 from trainer.recipe import load_recipe
 from trainer.run import LOCK, RunError, claim, differences, run_recipe, start_folder
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 seed = 0
 threads = 1

@@ -18,6 +18,8 @@ from trainer.recipe import load_recipe
 from trainer.run import run_recipe
 from trainer.sft.state import SEAL, newest_whole
 
+pytestmark = pytest.mark.slow
+
 RECIPE = """
 threads = 1
 [model.shape]

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evals.problems import load
 from serve import DEFAULT_MODEL
+from serve.bench.results import Ratio, write_result
 from trainer.rollouts.engine import EngineBackend, preserved_torch_state
 from trainer.rollouts.types import RolloutRequest, Sampling
 
@@ -61,8 +62,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "tokens_per_cpu_second": _spread([row["ours"]["cpu"] for row in rounds]),
         "transformers": transformers,
     }
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "rollouts.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    ratio, cpu, spread = result["ratio"], result["ratio_cpu"], f"range of {args.rounds} rounds"
+    write_result(
+        args.out,
+        "rollouts",
+        result,
+        ratios=[
+            Ratio(what, "rollouts", "vLLM's LLM.generate", r["median"], r["low"], r["high"], spread, "higher")
+            for what, r in (("tokens a second", ratio), ("tokens a second of CPU time", cpu))
+        ],
+    )
     print(json.dumps({name: value for name, value in result.items() if name != "rounds"}, indent=1))
     return 0
 

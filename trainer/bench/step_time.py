@@ -26,7 +26,8 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from evals.grading import grade_many
-from serve.bench.throughput import machine
+from serve import DEFAULT_MODEL
+from serve.bench.results import Ratio, write_result
 from serve.formats import load_format
 from trainer.checkpoints import load_tokenizer
 from trainer.context import StageContext
@@ -35,7 +36,6 @@ from trainer.recipe.stages import GeneralRL
 from trainer.rl.loop import RLLoop
 from trainer.sources import open_sources
 
-CHECKPOINT = Path(__file__).parents[2] / "serve" / "default_model"
 LEARNING_RATE = 1e-4
 Measurement = dict[str, float]
 
@@ -222,7 +222,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; 0 if the two sides did like work, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m trainer.bench.step_time", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--model", type=Path, default=DEFAULT_MODEL, help="checkpoint (the shipped one)")
     parser.add_argument("--prompts", type=int, default=32, help="a step (32)")
     parser.add_argument("--group-size", type=int, default=8, help="replies to each (8)")
     parser.add_argument("--max-tokens", type=int, default=256, help="of a reply (256)")
@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     levels = None if options.levels is None else tuple(options.levels)
     work = Work(
-        options.checkpoint.resolve(),
+        options.model.resolve(),
         options.prompts,
         options.group_size,
         options.max_tokens,
@@ -247,9 +247,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     ours, theirs = alternate(work)
     found = report(work, ours, theirs)
-    options.out.mkdir(parents=True, exist_ok=True)
-    name = "step_time.json" if levels is None else f"step_time_level{'_'.join(map(str, levels))}.json"
-    (options.out / name).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    name = "step_time" if levels is None else f"step_time_level{'_'.join(map(str, levels))}"
+    write_result(options.out, name, found, ratios=[told_ratio(found)])
     print(table(found))
     return 0 if 0.9 <= found["tokens_ratio"] <= 1.1 else 1
 
@@ -294,8 +293,18 @@ def report(work: Work, ours: Sequence[Measurement], theirs: Sequence[Measurement
         "tokens_ratio": statistics.fmean(r["tokens"] for r in ours)
         / statistics.fmean(r["tokens"] for r in theirs),
         "rounds": {"ours": list(ours), "trl": list(theirs)},
-        "machine": machine(),
     }
+
+
+def told_ratio(found: dict[str, Any]) -> Ratio:
+    """Speed against TRL's, for the page of all benchmarks."""
+    ratio, rounds = found["ratio"], len(found["rounds"]["ours"])
+    levels = "" if found["levels"] is None else f", level {', '.join(map(str, found['levels']))}"
+    what = f"steps of RL a second, {found['prompts']} x {found['group_size']} replies{levels}"
+    spread = f"range of {rounds} rounds"
+    return Ratio(
+        what, "our loop", "TRL", ratio["median"], ratio["low"], ratio["high"], spread, better="higher"
+    )
 
 
 def table(found: dict[str, Any]) -> str:

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Declare RECIPE and --set."""
     parser.add_argument(
-        "recipe", type=Path, metavar="RECIPE", help="TOML file, such as trainer/recipes/tiny.toml"
+        "recipe",
+        type=Path,
+        metavar="RECIPE",
+        help="TOML file, or the name of a shipped recipe, as tiny",
     )
     parser.add_argument(
         "--set",
@@ -42,5 +45,5 @@ def read_recipe(options: argparse.Namespace) -> "Recipe":
 
 def run_folder(options: argparse.Namespace) -> Path:
     """The run's folder: --out, else runs/<recipe's name>."""
-    out: Path = options.out or Path("runs") / options.recipe.stem
+    out: Path = options.out or Path("runs") / options.recipe.name.removesuffix(".toml")
     return out

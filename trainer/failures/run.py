@@ -22,12 +22,12 @@ from trainer.failures.overoptimization import Proxies, over_optimization_numbers
 from trainer.failures.overoptimization import sentences as over_optimization_sentences
 from trainer.recipe import Recipe
 from trainer.recipe.failure import Failure
+from trainer.recipe.load import RECIPES
 from trainer.recipe.stages import RLStage
 from trainer.rewards import stage_rewards
 from trainer.run import run_recipe
 
 Name = Literal["over-optimization", "mode-collapse", "calibration"]
-RECIPES = Path(__file__).parents[1] / "recipes" / "failures"
 FOLDER = "failure"
 
 
@@ -48,7 +48,7 @@ FAILURES: dict[Name, Shown] = {
 
 def recipe_of(name: Name) -> Path:
     """The shipped recipe of a failure."""
-    return RECIPES / f"{name.replace('-', '_')}.toml"
+    return RECIPES / "failures" / f"{name.replace('-', '_')}.toml"
 
 
 def run_failure(

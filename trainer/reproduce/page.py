@@ -1,9 +1,6 @@
 """The page of a reproduction: every figure of the chain, each with the command that makes it again."""
 
 import json
-import os
-import platform
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -17,6 +14,7 @@ from evals.report.headline import headline
 from evals.report.page import calibration_section, curve_section, figure_data
 from evals.report.pages.document import Section, document
 from evals.report.tables import Table
+from serve.bench.results import cpu_model, usable_cores
 from trainer.ablation.tables import PLOT, ablation_tables
 from trainer.reproduce.levels import levels_section
 from trainer.reproduce.run import clock
@@ -60,10 +58,8 @@ def write_page(at: Folders, steps: Sequence[Step], took: Mapping[str, float]) ->
 
 def machine() -> str:
     """The processor this runs on, and how many of its cores it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.M) if cpuinfo.is_file() else None
-    return f"{found[1] if found else platform.machine()} ({cores} {'core' if cores == 1 else 'cores'})"
+    cores = usable_cores()
+    return f"{cpu_model()} ({cores} {'core' if cores == 1 else 'cores'})"
 
 
 def _steps(steps: Sequence[Step], took: Mapping[str, float]) -> Section:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from serve.budget import ThinkingBudget
 from serve.formats import ThinkingFormat
 from serve.grants import grant
+from serve.prompts import prompt_state
 from serve.segments import continued_seed
-from serve.trace import ThinkingTracker, prompt_state
+from serve.trace import ThinkingTracker
 from trainer.rollouts.types import Rollout, RolloutRequest
 
 

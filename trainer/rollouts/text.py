@@ -4,7 +4,7 @@ from typing import Any
 
 from evals.problems import Problem
 from serve.formats import ThinkingFormat
-from serve.trace import prompt_state
+from serve.prompts import prompt_state
 from trainer.rewards.types import Completion
 from trainer.rollouts.types import Rollout
 

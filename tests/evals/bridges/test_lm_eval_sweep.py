@@ -27,6 +27,8 @@ from evals.sweep.run import run_sweep
 from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer
 
+pytestmark = pytest.mark.slow
+
 BUDGETS: tuple[Budget, ...] = (0, 4, 24, "max")
 MAX_TOKENS = 220
 DOCUMENTS = 6

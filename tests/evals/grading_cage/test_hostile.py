@@ -17,6 +17,7 @@ PLACINGS = ("answer", "differently", "in reverse", "bare")
 _MOST_GROWTH_KIB = 1 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placing", PLACINGS)
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_input_gets_a_verdict_in_time(group: str, placing: str, tmp_path: Path) -> None:
