@@ -29,6 +29,13 @@ def check_counts(body: dict[str, Any], context: int, most_choices: int) -> None:
                 name,
                 f"{name} has {entries} entries, each a token at least; the model's context holds {context}",
             )
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        parts = message.get("content") if isinstance(message, dict) else None
+        if isinstance(parts, list) and len(parts) > context:
+            raise RequestError(
+                "messages", f"a message has {len(parts)} parts; the model's context holds {context} tokens"
+            )
     outputs = body.get("structured_outputs")
     choice = outputs.get("choice") if isinstance(outputs, dict) else None
     if isinstance(choice, list) and len(choice) > MOST_ALTERNATIVES:

@@ -110,7 +110,9 @@ class ThinkingMiddleware:
     async def _post(self, scope: Message, receive: Receive, send: Send, path: str, raw: bytes) -> None:
         try:
             body = json.loads(raw)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            raise RequestError("body", "the body is nested too deeply to be read; nest it less") from None
+        except ValueError:
             body = None  # vLLM answers malformed JSON itself
         if not isinstance(body, dict):
             await self.app(scope, replay(raw, receive), send)

@@ -87,7 +87,8 @@ class Reference:
     ) -> Expected:
         room = most - len(kept) - len(inserted)
         if room <= 0:
-            return Expected(kept, "length", thought, 0)
+            # Without room for what would be inserted the reply ends where it is.
+            return Expected(kept, "length" if kept else cause, thought, 0)
         ids = [*kept, *inserted]
         return Expected(ids + self._after([*prompt, *ids], room), cause, thought, len(inserted))
 

@@ -22,6 +22,7 @@ from evals.report.tables import Table, markdown
 from evals.report.write import markdown as report_markdown
 from evals.report.write import write_report
 from tests.evals.made_pages import hostile_run
+from tests.trainer.test_reproduce_page import QUICK
 from tests.trainer.test_reproduce_page import at as reproduction
 from trainer.ablation.tables import as_markdown as ablation_markdown
 from trainer.reproduce.page import write_page
@@ -120,9 +121,7 @@ def test_a_load_test_of_hostile_names(page: Page, tmp_path: Path, reproduction: 
 
 
 def test_a_reproduction_of_hostile_steps(page: Page, tmp_path: Path, reproduction: Folders) -> None:
-    steps = [
-        replace(step, line=f"{step.line} {HOSTILE}") for step in plan(reproduction.out, Path("r.toml"), 9)
-    ]
+    steps = [replace(step, line=f"{step.line} {HOSTILE}") for step in plan(reproduction.out, QUICK, 9)]
     visit(page, write_page(reproduction, steps, {step.name: 61 for step in steps}))
     assert "pwned" in page.locator("body").inner_text()
 
