@@ -121,10 +121,13 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     grades = {}
-    for where, row in read_objects(path):
-        if not isinstance(row.get("key"), str) or not (_is_grade(row) or _is_classes(row)):
-            raise ValueError(f"{where}: not a grade; delete {path} to grade anew")
-        grades[row["key"]] = row
+    try:
+        for where, row in read_objects(path):
+            if not isinstance(row.get("key"), str) or not (_is_grade(row) or _is_classes(row)):
+                raise ValueError(f"{where}: neither a grade nor classes")
+            grades[row["key"]] = row
+    except ValueError as error:
+        raise ValueError(f"{path}: not a file of grades ({error}); delete it to grade anew") from error
     return grades
 
 
