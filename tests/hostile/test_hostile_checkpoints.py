@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +15,6 @@ from accelerate import Accelerator
 from vllm.model_executor.model_loader.weight_utils import pt_weights_iterator
 
 from serve import DEFAULT_MODEL
-from serve.cli import main as serve_main
 from serve.updates import WeightUpdate, checkpoint_in
 from trainer.checkpoints import load_model, load_tokenizer
 from trainer.recipe.model import Model
@@ -76,25 +77,6 @@ def coded(tmp_path: Path, sentinel: Path) -> Path:
     return folder
 
 
-def test_a_pickle_of_weights_is_not_run(pickled: Path, sentinel: Path) -> None:
-    with pytest.raises(Exception, match=r"(?i)weights.only|unpickl|unsupported|disallowed"):
-        load_model(pickled, Model(path=pickled))
-    with pytest.raises(Exception, match=r"(?i)weights.only|unpickl|unsupported|disallowed"):
-        list(pt_weights_iterator([str(pickled / "pytorch_model.bin")], use_tqdm_on_load=False))
-    assert not sentinel.exists()
-
-
-def test_code_beside_the_weights_is_not_run(coded: Path, sentinel: Path) -> None:
-    """Some readers refuse such a folder, some take what is no code; none runs it."""
-    with pytest.raises(ValueError, match="trust_remote_code"):
-        load_model(coded, Model(path=coded))
-    with suppress(Exception):
-        load_tokenizer(coded)
-    with suppress(Exception, SystemExit):
-        serve_main([str(coded), "--describe"])
-    assert not sentinel.exists()
-
-
 def test_the_state_of_a_run_is_not_run(tmp_path: Path, sentinel: Path) -> None:
     """A run that is gone on with: its weights, optimizer and random states are pickles, read as data only."""
     accelerator = Accelerator(cpu=True)
@@ -113,6 +95,25 @@ def test_the_state_of_a_run_is_not_run(tmp_path: Path, sentinel: Path) -> None:
             load_state(accelerator, tmp_path / "states")
         path.write_bytes(whole)
         assert not sentinel.exists(), path.name
+
+
+def test_a_pickle_of_weights_is_not_run(pickled: Path, sentinel: Path) -> None:
+    with pytest.raises(Exception, match=r"(?i)weights.only|unpickl|unsupported|disallowed"):
+        load_model(pickled, Model(path=pickled))
+    with pytest.raises(Exception, match=r"(?i)weights.only|unpickl|unsupported|disallowed"):
+        list(pt_weights_iterator([str(pickled / "pytorch_model.bin")], use_tqdm_on_load=False))
+    assert not sentinel.exists()
+
+
+def test_code_beside_the_weights_is_not_run(coded: Path, sentinel: Path) -> None:
+    """Some readers refuse such a folder, some take what is no code; none runs it."""
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_model(coded, Model(path=coded))
+    with suppress(Exception):
+        load_tokenizer(coded)
+    describe = [sys.executable, "-m", "serve.cli", str(coded), "--describe"]
+    subprocess.run(describe, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert not sentinel.exists()
 
 
 @pytest.mark.parametrize(
