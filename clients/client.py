@@ -17,7 +17,16 @@ import httpx
 
 from clients import errors, wire
 from clients.events import EventStream
-from clients.types import ChatOptions, Event, Messages, Reply, SamplingOptions, Started, ThinkingFormat
+from clients.types import (
+    APIError,
+    ChatOptions,
+    Event,
+    Messages,
+    Reply,
+    SamplingOptions,
+    Started,
+    ThinkingFormat,
+)
 
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
@@ -42,7 +51,7 @@ def _settings(base_url: str, api_key: str | None, timeout: float) -> dict[str, A
         raise ValueError(f"timeout is {timeout}; it must be a positive number of seconds")
     return {
         "base_url": wire.api_root(base_url),
-        "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
+        "headers": wire.auth_headers(api_key),
         "timeout": httpx.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
         # The pool must not queue requests by itself: a sweep decides how many it keeps in flight.
         "limits": httpx.Limits(max_connections=None),
@@ -63,6 +72,11 @@ def _broke_off(response: httpx.Response) -> httpx.RemoteProtocolError:
     return httpx.RemoteProtocolError(
         "the stream ended before the reply was finished", request=response.request
     )
+
+
+def _error(response: httpx.Response, content: bytes) -> APIError:
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    return errors.parse_error(response.status_code, content, _retry_after(response), key)
 
 
 class Client:
@@ -114,7 +128,7 @@ class Client:
             attempt += 1
         try:
             if not response.is_success:
-                raise errors.parse_error(response.status_code, response.read(), _retry_after(response))
+                raise _error(response, response.read())
             yield response
         finally:
             response.close()
@@ -234,7 +248,7 @@ class AsyncClient:
             attempt += 1
         try:
             if not response.is_success:
-                raise errors.parse_error(response.status_code, await response.aread(), _retry_after(response))
+                raise _error(response, await response.aread())
             yield response
         finally:
             await response.aclose()

@@ -25,9 +25,16 @@ def parse_retry_after(value: str | None) -> float | None:
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
 
 
-def parse_error(status: int, content: bytes, retry_after: float | None = None) -> APIError:
-    """The error of a response; a body that is not an OpenAI error is quoted (500 characters)."""
+def parse_error(
+    status: int, content: bytes, retry_after: float | None = None, api_key: str | None = None
+) -> APIError:
+    """The error of a response; a body that is not an OpenAI error is quoted (500 characters).
+
+    api_key: of the client. Some servers repeat it in their refusal, and errors are logged and stored.
+    """
     text = content.decode("utf-8", errors="replace")
+    if api_key:
+        text = text.replace(api_key, "(the API key)")
     try:
         payload = json.loads(text)
     except ValueError:

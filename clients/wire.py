@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from clients.errors import parse_error
 from clients.types import (
@@ -39,10 +39,32 @@ _PASSED_ON = ("model", "n", "temperature", "top_p", "top_k", "max_tokens", "seed
 
 
 def api_root(base_url: str) -> str:
-    """The server's root without a trailing slash or /v1; ValueError if it is not an http(s) URL."""
+    """The server's root without a trailing slash or /v1.
+
+    ValueError if it is not an http(s) URL, or holds what should be secret: URLs are written into logs and run
+    stores.
+    """
     if not base_url.startswith(("http://", "https://")):
         raise ValueError(f"base_url is {base_url!r}; it must start with http:// or https://")
+    parts = urlsplit(base_url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not quoted here, for the same reason.
+        raise ValueError(
+            "base_url holds a user, a password, a query or a fragment; give the root of the server, and its "
+            "key apart"
+        )
     return base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def auth_headers(api_key: str | None) -> dict[str, str]:
+    """The header that carries a key; none without. ValueError, which does not tell it, for what is no key."""
+    if not api_key:
+        return {}
+    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+        raise ValueError(
+            "api_key has white space or characters outside ASCII; no header can hold it, give the key alone"
+        )
+    return {"authorization": f"Bearer {api_key}"}
 
 
 def chat_body(messages: Messages, options: ChatOptions, model: str, *, stream: bool) -> dict[str, Any]:

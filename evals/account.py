@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evals.jsonl import decode_object
 from evals.records import Record
 
 ACCOUNT = "account.json"
@@ -65,16 +66,23 @@ def read_account(directory: Path) -> dict[str, Any]:
     """What is known of a run beside its records.
 
     {"wall_seconds": of all sweeps together, "retries": attempts beyond the first, "prices": as `Prices` or
-    None, "sessions": [...]}; zero and empty where a run has no account.
+    None, "sessions": [...]}; zero and empty where a run has no account. ValueError for a file that is none.
     """
     path = directory / ACCOUNT
-    stored = json.loads(path.read_text("utf-8")) if path.is_file() else {"prices": None, "sessions": []}
-    return {
-        "wall_seconds": sum(session["wall_seconds"] for session in stored["sessions"]),
-        "retries": sum(session["retries"] for session in stored["sessions"]),
-        "prices": stored["prices"],
-        "sessions": stored["sessions"],
-    }
+    stored: dict[str, Any] = {"prices": None, "sessions": []}
+    if path.is_file():
+        stored = decode_object(path.read_bytes(), str(path))
+    try:
+        if stored["prices"] is not None:
+            Prices(**stored["prices"])
+        return {
+            "wall_seconds": sum(session["wall_seconds"] for session in stored["sessions"]),
+            "retries": sum(session["retries"] for session in stored["sessions"]),
+            "prices": stored["prices"],
+            "sessions": stored["sessions"],
+        }
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the account of a run ({error}); delete it to go without") from error
 
 
 def totals(tally: Tally, account: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,25 @@
-"""JSON objects of a JSONL file, each with the place it stands at."""
+"""JSON from files that anybody may have written, each value with the place it stands at."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+
+def decode(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text. ValueError naming `where` for what is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error})") from error
+
+
+def decode_object(text: str | bytes, where: str) -> dict[str, Any]:
+    """As `decode`, of an object."""
+    value = decode(text, where)
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected a JSON object, got {type(value).__name__}")
+    return value
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -12,15 +28,8 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: a line is not a JSON object; it names file and line.
     """
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            where = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{where}: expected a JSON object, got {type(row).__name__}")
-            yield where, row
+            if line.strip():
+                where = f"{path}:{number}"
+                yield where, decode_object(line, where)

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from evals.jsonl import read_objects
 from evals.problems import Problem
 
 QUESTIONS = "problems.jsonl"
@@ -24,9 +25,13 @@ def store_questions(directory: Path, problems: Iterable[Problem]) -> None:
 
 
 def read_questions(directory: Path) -> dict[str, str]:
-    """The texts of a run's problems by id; empty for a run that has none."""
+    """The texts of a run's problems by id; empty for a run without. ValueError for a line that is none."""
     path = directory / QUESTIONS
     if not path.is_file():
         return {}
-    with path.open(encoding="ascii") as lines:
-        return {row["id"]: row["problem"] for row in map(json.loads, lines)}
+    texts = {}
+    for where, row in read_objects(path):
+        if not isinstance(row.get("id"), str) or not isinstance(row.get("problem"), str):
+            raise ValueError(f"{where}: not the text of a problem; expected id and problem, both strings")
+        texts[row["id"]] = row["problem"]
+    return texts

@@ -6,8 +6,10 @@ reply depends on, so that a resumed sweep knows what it already has.
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from types import UnionType
+from typing import Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from evals.budgets import Budget
 from evals.problems import Problem
@@ -88,6 +90,8 @@ class Record:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
+        """ValueError or TypeError for a row that is none."""
+        _check_types(row, _RECORD_TYPES)
         logprobs = row.get("logprobs")
         return cls(**row) if logprobs is None else cls(**row | {"logprobs": TokenLogprobs(**logprobs)})
 
@@ -107,7 +111,41 @@ class Failure:
 
     @classmethod
     def from_json(cls, row: dict[str, Any]) -> Self:
-        return cls(**{name: value for name, value in row.items() if name != "kind"})
+        """ValueError or TypeError for a row that is none."""
+        row = {name: value for name, value in row.items() if name != "kind"}
+        _check_types(row, _FAILURE_TYPES)
+        return cls(**row)
+
+
+def _types(value: type) -> dict[str, frozenset[type]]:
+    """The types of JSON that each member may have."""
+    return {name: frozenset(_allowed(hint)) for name, hint in get_type_hints(value).items()}
+
+
+def _allowed(hint: Any) -> Iterator[type]:
+    if get_origin(hint) is Literal:
+        yield from map(type, get_args(hint))
+    elif get_origin(hint) in (UnionType, Union):
+        yield from (kind for part in get_args(hint) for kind in _allowed(part))
+    elif hint is float:
+        yield from (float, int)
+    else:
+        yield dict if hint is TokenLogprobs else get_origin(hint) or hint
+
+
+_RECORD_TYPES = _types(Record)
+_FAILURE_TYPES = _types(Failure)
+_LARGEST = 2**63
+
+
+def _check_types(row: dict[str, Any], types: Mapping[str, frozenset[type]]) -> None:
+    """A store is read by whoever gets it: its members are what they should be, and numbers finite."""
+    for name, value in row.items():
+        kind = type(value)
+        if kind not in types.get(name, ()):
+            raise ValueError(f"{name} is {value!r:.80}, of no type that it may have")
+        if (kind is float or kind is int) and not -_LARGEST < value < _LARGEST:
+            raise ValueError(f"{name} is {value!r:.80}, no number to count with")
 
 
 def _members(value: Record | TokenLogprobs) -> dict[str, Any]:

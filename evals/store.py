@@ -16,6 +16,7 @@ import orjson
 
 from evals.account import Tally
 from evals.budgets import sort_budgets
+from evals.jsonl import decode_object
 from evals.locks import HeldError, acquire
 from evals.records import Failure, Record
 
@@ -23,6 +24,7 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 LOCK = "lock"
 FORMAT = 2
+_PLAN = (("budgets", list), ("samples", int), ("problems", dict))
 
 
 class StoreBusyError(RuntimeError):
@@ -36,9 +38,18 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         raise ValueError(
             f"{directory} holds no run ({MANIFEST} is missing); give a directory that a sweep wrote"
         )
-    manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    manifest = decode_object(path.read_bytes(), str(path))
     if manifest.get("format") != FORMAT:
         raise ValueError(f"{path}: format is {manifest.get('format')!r}; this version reads {FORMAT}")
+    plan = manifest.get("plan")
+    for name, value, kind in (
+        ("settings", manifest.get("settings"), dict),
+        ("versions", manifest.get("versions"), dict),
+        ("plan", plan, dict),
+        *((f"plan.{it}", (plan or {}).get(it), kind) for it, kind in _PLAN),
+    ):
+        if not isinstance(value, kind):
+            raise ValueError(f"{path}: {name} is {value!r:.80}; a run has one ({kind.__name__})")
     return manifest
 
 
@@ -100,7 +111,7 @@ def _parse(line: bytes) -> Record | Failure:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         # A lone surrogate, which a reply may hold and orjson refuses; or no JSON, as this will say.
-        row = json.loads(line)
+        row = decode_object(line, "line")
     return Failure.from_json(row) if row["kind"] == "failure" else Record.from_json(row)
 
 

@@ -1,11 +1,11 @@
 """Every text of a training file, one after another, whatever its format calls the fields."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals.jsonl import decode
 from evals.problems import load
 
 _PIECE_CHARACTERS = 1 << 20
@@ -65,10 +65,7 @@ def _jsonl_texts(path: Path) -> Iterator[Text]:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"train: {path}:{number} is not JSON ({error})") from error
+            row = decode(line, f"train: {path}:{number}")
             for field, content in _strings(row, ""):
                 yield Text(content, f"{path}:{number} {field}".rstrip(), number)
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 UNLIMITED = -1
+LONGEST_TEXT = 4000
+"""Characters of the texts that are inserted into replies: they are tokenised while all others wait."""
 EFFORT_SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": None}
 """Share of the tokens a reply may hold that an effort level gives to thinking, None for no limit.
 
@@ -168,9 +170,14 @@ def _whole(field: str, value: object, least: int) -> int:
     return value
 
 
-def _text(field: str, value: object) -> str:
+def short_text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise RequestError(field, f"{field} is {value!r}; it must be a string")
+    if len(value) > LONGEST_TEXT:
+        raise RequestError(
+            field,
+            f"{field} has {len(value)} characters; it is tokenised whole, so it may have {LONGEST_TEXT}",
+        )
     return value
 
 
@@ -229,7 +236,7 @@ def _cost(field: str, value: object) -> float | None:
 
 
 def _family(field: str, value: object) -> str | None:
-    return None if value is False else _text(field, value)
+    return None if value is False else short_text(field, value)
 
 
 def _at_least(least: int) -> Callable[[str, object], int]:
@@ -244,7 +251,7 @@ def _loop(field: str, value: object) -> LoopStop | None:
 
 def _confident(field: str, value: object) -> ConfidentStop | None:
     one = _at_least(1)
-    checks = {"every": one, "tokens": one, "induce": _text, "threshold": _share, "agree": one}
+    checks = {"every": one, "tokens": one, "induce": short_text, "threshold": _share, "agree": one}
     members = _switch_or_object(field, value, checks)
     return None if members is None else ConfidentStop(**members)
 
@@ -276,10 +283,10 @@ _MEMBERS: dict[str, Callable[[str, Any], Any]] = {
     "deadline": _seconds,
     "soft": _count,
     "min_tokens": _count,
-    "wait_text": _text,
+    "wait_text": short_text,
     "loop": _loop,
     "confident": _confident,
     "answer_reserve": _count,
-    "stop_text": _text,
+    "stop_text": short_text,
     "entropy": boolean,
 }

@@ -15,6 +15,8 @@ from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
 from serve.flags import build_parser
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+LIMITS = {"VLLM_MAX_N_SEQUENCES": "1024"}
+"""Choices of one request. vLLM's 16384 keep the event loop from everybody else for seconds."""
 CPU_ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
@@ -66,7 +68,7 @@ def mixed_builds() -> str | None:
 
 def prepare_environment(model: str, cpu: bool) -> None:
     """Set what vLLM and torch read when they are imported; what the user has set stays."""
-    defaults = dict(QUIET)
+    defaults = QUIET | LIMITS
     if cpu:
         defaults |= CPU_ENVIRONMENT
         if (os.cpu_count() or 1) <= SMALL_MACHINE_CORES:

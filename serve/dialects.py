@@ -17,6 +17,7 @@ from serve.budget import (
     ThinkingBudget,
     boolean,
     effort_level,
+    short_text,
     token_limit,
     with_members,
 )
@@ -88,9 +89,7 @@ def _mode(said: _Said, name: str, value: object) -> None:
 
 
 def _last_words(said: _Said, name: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise RequestError(name, f"{name} is {value!r}; it must be a string")
-    said.last_words = value
+    said.last_words = short_text(name, value)
 
 
 def _misplaced(said: _Said, name: str, value: object) -> None:

@@ -11,8 +11,9 @@ from serve.profile import PROFILE
 
 EPILOG = """MODEL is a folder or a hub name and comes first; without it the shipped model is served.
 Every flag of vLLM's server may follow (--help=all lists them), e.g. --tensor-parallel-size 2.
-Unless given: --host 127.0.0.1, --scheduling-policy priority, --shutdown-timeout 25;
-on CPU also --enforce-eager, --block-size 32, VLLM_CPU_KVCACHE_SPACE=1 (GiB), and on up to four cores one
+Unless given: --host 127.0.0.1, --scheduling-policy priority, --shutdown-timeout 25,
+VLLM_MAX_N_SEQUENCES=1024 (choices of a request); on CPU also --enforce-eager,
+--block-size 32, VLLM_CPU_KVCACHE_SPACE=1 (GiB), and on up to four cores one
 OpenMP thread. Telemetry of vLLM and of the Hugging Face hub is off."""
 
 MAX_REQUEST_BYTES = 32 * 2**20

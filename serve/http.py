@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, get_args
 
+import vllm.envs as envs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
@@ -17,6 +18,7 @@ from starlette.routing import Match
 
 from serve import live as live_requests
 from serve.budget import RequestError, ThinkingBudget
+from serve.counts import check_counts
 from serve.dialects import SPEAKS_OF_THINKING, Normalised, Route, normalise_request
 from serve.engine import LIVE, ThinkingEngine
 from serve.formats import no_thinking
@@ -109,11 +111,15 @@ class ThinkingMiddleware:
     async def _post(self, scope: Message, receive: Receive, send: Send, path: str, raw: bytes) -> None:
         try:
             body = json.loads(raw)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            raise RequestError("body", "the body is nested too deeply to be read; nest it less") from None
+        except ValueError:
             body = None  # vLLM answers malformed JSON itself
         if not isinstance(body, dict):
             await self.app(scope, replay(raw, receive), send)
             return
+        context = scope["app"].state.engine_client.model_config.max_model_len
+        check_counts(body, context, envs.VLLM_MAX_N_SEQUENCES)
         previous = str(body.get("previous_response_id"))
         if path == "/v1/responses" and self._is_foreign(scope, previous):
             await _no_response(previous)(scope, receive, send)

@@ -121,7 +121,7 @@ def _read(file: Path, default: ThinkingBudget) -> list[tuple[bytes, ApiKey]]:
         raise KeyFileError(f"{file}: its name must end in .json or .toml")
     try:
         content = parsers[file.suffix](file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise KeyFileError(f"{file}: not {file.suffix[1:].upper()}: {error}") from None
     entries = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries or set(content) != {"keys"}:

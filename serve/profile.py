@@ -182,7 +182,7 @@ def read_profile(path: Path) -> ThinkingProfile:
     """Read a profile. Raises ValueError naming file, field and value, OSError where there is no such file."""
     try:
         document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: it is not JSON ({error}); make it with `thinkdial eval profile`") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         found = document.get("format") if isinstance(document, dict) else document

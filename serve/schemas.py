@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from serve.budget import EFFORT_SHARES
+from serve.budget import EFFORT_SHARES, LONGEST_TEXT
 from serve.trace import ThinkingReport
 
 Schema = dict[str, Any]
@@ -21,7 +21,7 @@ EFFORT: Schema = {
 }
 SWITCH: Schema = {"type": ["boolean", "null"]}
 COUNT: Schema = {"type": ["integer", "null"], "minimum": 0}
-TEXT: Schema = {"type": ["string", "null"]}
+TEXT: Schema = {"type": ["string", "null"], "maxLength": LONGEST_TEXT}
 ABOVE_ZERO: Schema = {"type": ["integer", "null"], "minimum": 1}
 AT_LEAST_TWO: Schema = {"type": ["integer", "null"], "minimum": 2}
 
@@ -60,7 +60,7 @@ THINKING: Schema = _object(
             "description": "Most mean thinking tokens, as measured; needs a profile.",
         },
         "family": {
-            "anyOf": [{"type": "string"}, {"const": False}, {"type": "null"}],
+            "anyOf": [{"type": "string", "maxLength": LONGEST_TEXT}, {"const": False}, {"type": "null"}],
             "description": "The kind of problem whose measured curve holds; needs a profile.",
         },
         "deadline": {

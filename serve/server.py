@@ -40,7 +40,7 @@ from serve.grants import measured_curve
 from serve.keys import KEY_VARIABLES, KeyRing, load_keys
 from serve.lifecycle import serve_until_stopped
 from serve.limits import METRICS, Admission, Gate
-from serve.literals import LiteralSafeRenderer
+from serve.literals import RENDERERS, LiteralSafe
 from serve.load import make_shedding, step_watches
 from serve.metrics import ThinkingMetrics
 from serve.open_files import allow_open_files
@@ -79,7 +79,7 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
         parser.error(str(error))
     configure_logging_from_args(args)
     validate_parsed_serve_args(args)
-    RENDERER_REGISTRY.renderers["hf"] = ("serve.literals", "LiteralSafeRenderer")
+    RENDERER_REGISTRY.renderers |= {mode: ("serve.literals", it.__name__) for mode, it in RENDERERS.items()}
     if args.headless or (args.api_server_count or 1) != 1:
         parser.error("one process serves HTTP: --headless and --api-server-count above 1 are not possible")
     engine_args = AsyncEngineArgs.from_cli_args(args)
@@ -100,7 +100,7 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
         parser.error(str(error))
     if form is not None and not config.structured_outputs_config.reasoning_parser:
         register(form, args, config)
-    LiteralSafeRenderer.tags = None if form is None else (form.open, form.close)
+    LiteralSafe.tags = None if form is None else (form.open, form.close)
     # The gate asks for them, on every route; vLLM does so on some only, and hands them to its engine.
     args.api_key = None
     for name in KEY_VARIABLES:

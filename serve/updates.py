@@ -19,6 +19,16 @@ class WeightUpdate(BaseModel):
     version: int
 
 
+def checkpoint_in(folder: Path, path: str) -> Path | None:
+    """The folder with safetensors that a request names; None for any that is not in `folder`."""
+    try:
+        checkpoint = (folder / path).resolve()
+        inside = checkpoint.is_relative_to(folder.resolve())
+        return checkpoint if inside and any(checkpoint.glob("*.safetensors")) else None
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return None
+
+
 def router(folder: Path) -> APIRouter:
     """The route. folder: the only one whose checkpoints are loaded."""
     routes = APIRouter()
@@ -31,8 +41,8 @@ def router(folder: Path) -> APIRouter:
         if key is not None and not key.may_update_weights:
             message = f"key {key.name!r} may not update weights; its entry lacks may_update_weights = true"
             return _error(403, "PermissionDeniedError", message)
-        checkpoint = (folder / update.path).resolve()
-        if not checkpoint.is_relative_to(folder.resolve()) or not any(checkpoint.glob("*.safetensors")):
+        checkpoint = checkpoint_in(folder, update.path)
+        if checkpoint is None:
             message = (
                 f"path is {update.path!r}; it must be a folder with safetensors in that of --weight-updates"
             )

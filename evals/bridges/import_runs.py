@@ -6,12 +6,15 @@ files do not tell, such as token counts, is null in the records.
 
 import hashlib
 import platform
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from evals.bridges.imported import ImportedFile, ImportedReply
 from evals.bridges.inspect_logs import read_inspect_log
@@ -22,6 +25,21 @@ from evals.questions import store_questions
 from evals.records import Record, content_hash, problem_hash
 from evals.store import MANIFEST, Store
 from evals.summary.scores import Scores
+
+_READERS = {".eval": read_inspect_log, ".json": read_inspect_log, ".jsonl": read_jsonl_replies}
+_MISSHAPEN = (
+    AttributeError,
+    BadZipFile,
+    KeyError,
+    IndexError,
+    NotImplementedError,  # a compression that Python does not know
+    OSError,  # an archive whose directory points before its beginning
+    OverflowError,
+    RuntimeError,  # an archive with a password
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 UNLIMITED: Budget = "max"
 """The budget of replies of which nobody says one."""
@@ -39,16 +57,20 @@ class Imported:
 
 
 def read_file(path: Path, metric: str | None = None) -> ImportedFile:
-    """Read a file of replies by its ending. Raises ValueError naming file and line for what is wrong."""
+    """Read a file of replies by its ending. Raises ValueError naming the file for what is wrong."""
     if not path.is_file():
         raise ValueError(
             f"{path} is no file; give samples_*.jsonl of lm-eval, or .eval or .json logs of inspect"
         )
-    if path.suffix in (".eval", ".json"):
-        return read_inspect_log(path, metric)
-    if path.suffix == ".jsonl":
-        return read_jsonl_replies(path, metric)
-    raise ValueError(f"{path}: files end in .jsonl (lm-eval, generations), .eval or .json (inspect)")
+    if path.suffix not in _READERS:
+        raise ValueError(f"{path}: files end in .jsonl (lm-eval, generations), .eval or .json (inspect)")
+    try:
+        return _READERS[path.suffix](path, metric)
+    except _MISSHAPEN as error:
+        # Logs are deep, and hardly a member of theirs is promised.
+        raise ValueError(
+            f"{path}: it cannot be read as its ending says ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
 
 
 def import_runs(
@@ -91,6 +113,10 @@ def import_runs(
             at = given if given is not None else reply.budget if reply.budget is not None else budget
             place = known.id, UNLIMITED if at is None else at
             record = _record(reply, known, place[1], counts[place], content_hash([digest, model]))
+            try:
+                Record.from_json(record.to_json())
+            except ValueError as error:
+                raise ValueError(f"{reply.where}: {error}") from None
             counts[place] += 1
             records.append(record)
             if reply.score is not None:

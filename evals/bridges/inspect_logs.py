@@ -3,7 +3,6 @@
 The format is that of inspect_ai 0.3.285, log version 2 and 3; older logs differ in what is left out.
 """
 
-import json
 import math
 import struct
 from collections.abc import Iterator
@@ -21,9 +20,13 @@ from evals.bridges.imported import (
     split_thinking,
     subject,
 )
+from evals.jsonl import decode_object
 from evals.problems import Problem
 
 ATTACHMENT = "attachment://"
+MOST_BYTES = 2**31
+"""Of an archive, unpacked: a small file may unpack to more than any machine holds."""
+
 ZSTANDARD = 93
 """Zip's number for the compression of newer `.eval` files, which Python's zipfile reads from 3.14 on."""
 _LOCAL_HEADER = 30
@@ -40,7 +43,7 @@ def read_inspect_log(path: Path, metric: str | None) -> ImportedFile:
     if path.suffix == ".eval":
         header, samples = _read_zip(path)
     else:
-        log = _json(path.read_bytes(), str(path))
+        log = decode_object(path.read_bytes(), str(path))
         header, samples = log, iter(member(log, "samples", list, str(path)))
     evaluation = member(header, "eval", dict, str(path))
     config = {
@@ -191,6 +194,11 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
         raise ValueError(f"{path}: not a log of inspect ({error})") from error
     with archive:
         files = {info.filename: info for info in archive.infolist()}
+        size = sum(info.file_size for info in files.values())
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"{path}: unpacks to {size:,} bytes, and at most {MOST_BYTES:,} are read; split the log"
+            )
         # A log that was interrupted has no header, only what was known at its start.
         name = next((n for n in ("header.json", "_journal/start.json") if n in files), None)
         if name is None:
@@ -198,7 +206,7 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
                 f"{path}: not a log of inspect (neither header.json nor _journal/start.json in it)"
             )
         content = {
-            n: _json(_member_bytes(archive, info, path), f"{path}: {n}")
+            n: decode_object(_member_bytes(archive, info, path), f"{path}: {n}")
             for n, info in files.items()
             if n == name or n.startswith("samples/")
         }
@@ -219,15 +227,9 @@ def _member_bytes(archive: ZipFile, info: ZipInfo, path: Path) -> bytes:
         name, extra = struct.unpack("<HH", file.read(_LOCAL_HEADER)[26:])
         file.seek(name + extra, 1)
         packed = file.read(info.compress_size)
-    # Inspect splits large files into several frames.
-    return zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
-
-
-def _json(data: bytes, where: str) -> dict[str, Any]:
+    # Inspect splits large files into several frames. No more than the archive's directory says is unpacked.
+    stream = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
     try:
-        content = json.loads(data)
-    except ValueError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected a JSON object, got {type(content).__name__}")
-    return content
+        return stream.read(info.file_size)
+    except zstandard.ZstdError as error:
+        raise BadZipFile(str(error)) from error

@@ -1,6 +1,5 @@
 """Replies from JSONL files: lm-eval's `samples_*.jsonl`, and lists of generations like those of Qwen."""
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from evals.bridges.imported import (
     split_thinking,
     subject,
 )
-from evals.jsonl import read_objects
+from evals.jsonl import decode_object, read_objects
 from evals.problems import Problem
 from evals.records import content_hash
 
@@ -133,8 +132,9 @@ def _results(path: Path, date: str | None) -> tuple[str | None, str | None]:
     results = path.with_name(f"results_{date}.json")
     if date is None or not results.is_file():
         return None, None
-    content = json.loads(results.read_text("utf-8"))
-    arguments = content.get("config", {}).get("model_args") or {}
+    content = decode_object(results.read_bytes(), str(results))
+    config = content.get("config")
+    arguments = config.get("model_args") if isinstance(config, dict) else None
     name = arguments.get("model") if isinstance(arguments, dict) else None
     return name or content.get("model_name"), content.get("lm_eval_version")
 

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from evals.commands.command import FAILED, WRONG_USAGE, fail
+from evals.jsonl import decode
 from evals.report.tables.table import clean
 
 if TYPE_CHECKING:
@@ -81,10 +82,7 @@ def _read(lines: Iterable[str]) -> Iterator[tuple[int, tuple[str, str]]]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"line {number}: not JSON ({error}); give one object a line") from error
+        row = decode(line, f"line {number}")
         fields = row if isinstance(row, dict) else {}
         gold, response = fields.get("gold", fields.get("answer")), fields.get("response")
         if not isinstance(gold, str | int | float) or not isinstance(response, str):

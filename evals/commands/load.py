@@ -141,6 +141,7 @@ def _settings(options: argparse.Namespace) -> "LoadSettings":
 
 def _servers(options: argparse.Namespace, key: str | None) -> "tuple[str, Serve]":
     """The served name, and what gives a server of each arm. Raises ValueError for flags that do not fit."""
+    from clients.wire import api_root
     from evals.load.run import served_model
     from serve import DEFAULT_MODEL_NAME
     from serve.launch import start_server
@@ -150,7 +151,7 @@ def _servers(options: argparse.Namespace, key: str | None) -> "tuple[str, Serve]
     if options.base_url is not None:
         if options.latency_target is None:
             raise ValueError("latency_target: none given; give the one that --shedding-url was started with")
-        urls = {"plain": options.base_url.rstrip("/"), "shedding": options.shedding_url.rstrip("/")}
+        urls = {"plain": api_root(options.base_url), "shedding": api_root(options.shedding_url)}
 
         @contextmanager
         def running(arm: "Arm", target: float | None) -> Iterator[str]:

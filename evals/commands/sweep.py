@@ -309,10 +309,14 @@ def _logprobs(text: str) -> "Logprobs":
 
 
 def api_key(name: str | None) -> str | None:
-    """The key in the environment variable `name`, or in the usual one. ValueError if `name` is not set."""
+    """The key in the environment variable `name`, or the usual one. ValueError if not set, or no key."""
+    from clients.wire import auth_headers
+
     if name is not None and not os.environ.get(name):
         raise ValueError(f"api_key_env: {name!r} is not set; put the server's key into that variable")
-    return os.environ.get(name or DEFAULT_KEY)
+    key = os.environ.get(name or DEFAULT_KEY)
+    auth_headers(key)
+    return key
 
 
 def _print_account(result: "SweepResult") -> None:

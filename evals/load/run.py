@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import httpx
 
+from clients.wire import auth_headers
 from evals.load.client import Answered, open_loop, saturate
 from evals.load.store import LoadStore, Row
 from evals.problems import Problem, load
@@ -125,7 +126,7 @@ def run_load_test(settings: LoadSettings, model: str, serve: Serve, api_key: str
 
 def _families(base_url: str, api_key: str | None) -> Sequence[str]:
     """The kinds of problems that the server's profile knows; none on one without a profile."""
-    response = httpx.get(f"{base_url}/v1/thinking/profile", headers=_headers(api_key), timeout=30)
+    response = httpx.get(f"{base_url}/v1/thinking/profile", headers=auth_headers(api_key), timeout=30)
     return tuple(response.json()["families"]) if response.status_code == httpx.codes.OK else ()
 
 
@@ -234,12 +235,8 @@ def _reply(arm: Arm, load: float, index: int, problem: Problem, reply: Answered)
 
 def served_model(base_url: str, api_key: str | None = None) -> str:
     """The name of a server's model. Raises httpx.HTTPError when it does not tell."""
-    response = httpx.get(f"{base_url}/v1/models", headers=_headers(api_key), timeout=30)
+    response = httpx.get(f"{base_url}/v1/models", headers=auth_headers(api_key), timeout=30)
     return str(response.raise_for_status().json()["data"][0]["id"])
-
-
-def _headers(api_key: str | None) -> dict[str, str]:
-    return {} if api_key is None else {"authorization": f"Bearer {api_key}"}
 
 
 def _say(text: str) -> None:

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evals.jsonl import decode_object
+
 LOAD = "load.jsonl"
 FORMAT = 1
 
@@ -79,7 +81,7 @@ def read_rows(directory: Path) -> list[Row]:
     pending: list[Row] = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            row = json.loads(line)
+            row = decode_object(line, "line")
             kind = row["kind"]
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path}:{number}: not a row of a load test ({error})") from error
@@ -87,6 +89,8 @@ def read_rows(directory: Path) -> list[Row]:
             pending.append(row)
             continue
         if kind == "level":
+            if not isinstance(row.get("replies"), int):
+                raise ValueError(f"{path}:{number}: not a row of a load test (replies is no number)")
             rows += pending[-row["replies"] :] if row["replies"] else []
         pending = []
         rows.append(row)

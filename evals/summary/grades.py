@@ -16,9 +16,11 @@ from typing import Any
 import evals.grading
 from evals.grading import Grade, GradingOptions, Verdict, equivalent, final_answer, grade_many
 from evals.grading.extract import bare_answer
+from evals.jsonl import read_objects
 from evals.records import content_hash
 
 GRADES = "grades.jsonl"
+_VERDICTS = [verdict.value for verdict in Verdict]
 _GROUPING = GradingOptions(symbolic=False)
 """Answers are grouped without computer algebra: every pair of wrong answers to a problem may be compared."""
 
@@ -118,11 +120,25 @@ def _partition(answers: list[tuple[str, bool]]) -> list[int]:
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
+    grades = {}
     try:
-        with path.open(encoding="ascii") as lines:
-            return {row["key"]: row for row in map(json.loads, lines)}
-    except (ValueError, TypeError, KeyError) as error:
+        for where, row in read_objects(path):
+            if not isinstance(row.get("key"), str) or not (_is_grade(row) or _is_classes(row)):
+                raise ValueError(f"{where}: neither a grade nor classes")
+            grades[row["key"]] = row
+    except ValueError as error:
         raise ValueError(f"{path}: not a file of grades ({error}); delete it to grade anew") from error
+    return grades
+
+
+def _is_grade(row: dict[str, Any]) -> bool:
+    texts = isinstance(row.get("answer"), str | None) and isinstance(row.get("method"), str | None)
+    return texts and row.get("verdict") in _VERDICTS
+
+
+def _is_classes(row: dict[str, Any]) -> bool:
+    classes = row.get("classes")
+    return isinstance(classes, list) and all(type(number) is int for number in classes)
 
 
 def _fingerprint(grader: str) -> str:

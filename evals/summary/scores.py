@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from evals.jsonl import decode_object
+
 SCORES = "scores.json"
 
 
@@ -26,11 +28,18 @@ class Scores:
 
     @classmethod
     def read(cls, directory: Path) -> Self | None:
-        """The scores of a run directory, None where it has none."""
+        """The scores of a run directory, None where it has none. ValueError for a file that has none."""
         path = directory / SCORES
         if not path.is_file():
             return None
-        return cls(**json.loads(path.read_text("utf-8")))
+        stored = decode_object(path.read_bytes(), str(path))
+        values = stored.get("values")
+        if set(stored) != {"source", "metrics", "values"} or not isinstance(values, dict):
+            raise ValueError(f"{path}: not the scores of a run; expected source, metrics and values")
+        for key, value in values.items():
+            if not isinstance(value, int | float) or not 0 <= value <= 1:
+                raise ValueError(f"{path}: the score of reply {key} is {value!r:.80}, not from 0 to 1")
+        return cls(**stored)
 
     def write(self, directory: Path) -> None:
         """Write them into a run directory, whole or not at all. ValueError for a score outside [0, 1]."""

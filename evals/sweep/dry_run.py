@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from clients import AsyncClient
-from clients.wire import api_root
+from clients.wire import api_root, auth_headers
 from evals.problems import Problem, load
 from evals.problems.prompts import prompt
 from evals.records import Kind
@@ -154,7 +154,7 @@ async def prompt_sizes(
 
 async def _tokenize(base_url: str, model: str, texts: Sequence[str], api_key: str | None) -> list[int] | None:
     """Tokens of each text as a user's turn; None from servers without the route."""
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = auth_headers(api_key)
     async with httpx.AsyncClient(base_url=api_root(base_url), headers=headers, timeout=60) as http:
 
         async def count(text: str) -> int | None:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from clients import APIError, AsyncClient, ThinkingFormat
-from clients.wire import api_root
+from clients.wire import api_root, auth_headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ async def describe(base_url: str, client: AsyncClient, model: str | None, api_ke
     Raises ValueError for what is no URL or no such server and for a model that is not served, httpx.HTTPError
     when nobody answers or the list of models is refused.
     """
-    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    headers = auth_headers(api_key)
     async with httpx.AsyncClient(base_url=api_root(base_url), headers=headers, timeout=60) as http:
         response = await http.get("/v1/models")
         response.raise_for_status()

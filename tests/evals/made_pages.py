@@ -3,11 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-from made_runs import confidence, fork, no_think, trace, write
-
 from evals.problems import Problem
 from evals.questions import store_questions
 from evals.records import Record, TokenLogprobs
+from tests.evals.made_runs import confidence, fork, no_think, trace, write
 
 HOSTILE = (
     "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'> & \"q\" $a_b$ \\frac{"

@@ -171,7 +171,7 @@ def test_memory_does_not_grow_with_the_training_file(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("a.json", b"[]", "give JSONL: jq -c"),
-        ("a.jsonl", b'{"text": "a"}\n{', r"a.jsonl:2 is not JSON"),
+        ("a.jsonl", b'{"text": "a"}\n{', r"a.jsonl:2: not JSON"),
         ("a.jsonl", b'{"ids": [1, 2]}\n', "holds no text"),
         ("a.txt", b"\xff\xfe\x00", "is not UTF-8 text"),
     ],

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from accelerate import PartialState
 
+from evals.report.tables import escape_markdown
 from serve.formats import load_format
 from trainer.checkpoints import load_tokenizer
 from trainer.failures import plots
@@ -115,5 +116,5 @@ def write_report(name: Name, numbers: dict[str, Any], folder: Path) -> None:
     numbers = numbers | {"sentences": told}
     (folder / f"{name}.json").write_text(json.dumps(numbers, indent=1, allow_nan=False) + "\n", "utf-8")
     (folder / f"{name}.png").write_bytes(shown.draw(numbers))
-    text = "\n\n".join([f"# {name.capitalize()}", *told, f"![{name}]({name}.png)"])
+    text = "\n\n".join([f"# {name.capitalize()}", *map(escape_markdown, told), f"![{name}]({name}.png)"])
     (folder / f"{name}.md").write_text(text + "\n", "utf-8")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 KEPT = 2
@@ -53,6 +54,9 @@ def load_state(accelerator: Accelerator, folder: Path) -> dict[str, Any] | None:
     accelerator.wait_for_everyone()
     if not states:
         return None
+    for path in states[-1].glob("custom_checkpoint_*.pkl"):
+        # accelerate unpickles these without a guard: what is more than data is refused here.
+        torch.load(path, map_location="cpu", weights_only=True)
     accelerator.load_state(str(states[-1]))
     return json.loads((states[-1] / LOOP_FILE).read_text(encoding="utf-8"))
 

@@ -12,6 +12,7 @@ import httpx
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
+from clients.wire import api_root, auth_headers
 from serve.budget import UNLIMITED
 from serve.formats import load_format
 from serve.segments import BARRED
@@ -43,7 +44,7 @@ class ServersBackend:
     ) -> None:
         if not urls:
             raise ValueError("urls: [] is wrong because there is no server to ask; give at least one")
-        self.urls = [url.rstrip("/").removesuffix("/v1") for url in urls]
+        self.urls = [api_root(url) for url in urls]
         self.checkpoint = checkpoint
         self.folder = folder
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
@@ -154,8 +155,7 @@ class ServersBackend:
 
     def _with_clients(self, work: Callable[[Mapping[str, httpx.AsyncClient]], Awaitable[Any]]) -> Any:
         """Run `work` in an event loop of its own, with a client for each server."""
-        key = os.environ.get(KEY_VARIABLE)
-        headers = {} if key is None else {"authorization": f"Bearer {key}"}
+        headers = auth_headers(os.environ.get(KEY_VARIABLE))
         limits = httpx.Limits(max_connections=CONNECTIONS)
 
         async def run() -> Any:

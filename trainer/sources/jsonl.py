@@ -1,9 +1,9 @@
 """Examples in a JSONL file, one object a line."""
 
-import json
 from array import array
 from pathlib import Path
 
+from evals.jsonl import decode
 from trainer.examples import Example
 from trainer.sources.rows import RowReader
 
@@ -46,8 +46,4 @@ class Jsonl:
 
     def _parse(self, line: bytes, number: int) -> Example:
         where = f"{self._path}:{number}"
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{where}: not JSON ({error})") from error
-        return self._reader.read(row, where, number)
+        return self._reader.read(decode(line, where), where, number)

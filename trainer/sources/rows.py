@@ -1,9 +1,9 @@
 """A row of a file or data set as an example, by the names of its columns."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evals.jsonl import decode
 from evals.problems import Problem
 from evals.problems.hub import level_of
 from evals.problems.jsonl import prefixed
@@ -183,7 +183,4 @@ def _content(turn: Mapping[str, Any], place: str) -> str:
 
 def _decoded(text: str, place: str) -> Any:
     """Some data sets hold messages as JSON in a string."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{place} is neither a list of messages nor JSON of one ({error})") from error
+    return decode(text, f"{place} is neither a list of messages nor JSON of one")
