@@ -34,7 +34,7 @@ def check_stream(text: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_every_reply_ends_in_an_error(tmp_path: Path) -> None:
-    """On the killed engine and on the other, which vLLM ends too; then the server ends, and all it started."""
+    """On the killed engine and on the other, which vLLM ends too; then the server and all it started end."""
     ways = EVERY_WAY * 2
     streams = sum(stream for _, stream in ways)
     started = threading.Barrier(streams + 1)
