@@ -1,4 +1,4 @@
-"""Checkpoints that are not whole: each command says in a line which file is wrong and why, and ends with 2."""
+"""Checkpoints that are not whole: commands say in a line which file is wrong and why, and end with 2."""
 
 import json
 import shutil
@@ -109,6 +109,40 @@ def test_serve_and_eval_refuse_weights_that_are_cut_short(tmp_path: Path) -> Non
 def test_describe_refuses_a_broken_template_and_a_cut_tokenizer(tmp_path: Path) -> None:
     refused(command("serve", broken(tmp_path / "first", broken_template), "--describe"), TEMPLATE)
     refused(command("serve", broken(tmp_path / "second", cut_tokenizer), "--describe"), WRONG[cut_tokenizer])
+
+
+RECIPE = """
+threads = 1
+[model]
+path = "{path}"
+[[stages]]
+kind = "reasoning_rl"
+steps = 1
+optimizer = {{ adamw_lr = 1e-3 }}
+rollouts = {{ backend = "transformers", max_tokens = 64, answer_tokens = 12 }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "field", "reason"),
+    [
+        *((how, "model.path", WRONG[how]) for how in (cut_weights, no_config, cut_tokenizer)),
+        (no_weights, "stages.reasoning_rl", WRONG[no_weights]),
+        (broken_template, "stages.reasoning_rl", TEMPLATE),
+        (no_tags, "stages.reasoning_rl", "has no thinking"),
+    ],
+)
+def test_train_refuses(
+    how: Callable[[Path], None], field: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from trainer.cli import main
+
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(path=broken(tmp_path / "model", how)), encoding="utf-8")
+    assert main(["run", str(recipe), "--out", str(tmp_path / "run")]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"thinkdial train: {field}: ")
+    assert reason in message
 
 
 @pytest.mark.slow

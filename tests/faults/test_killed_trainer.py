@@ -1,4 +1,4 @@
-"""A run killed at every boundary of its stages and inside every kind of save, and full and read-only disks."""
+"""A run killed at every boundary of its stages and inside every kind of save; full and read-only disks."""
 
 import json
 import signal
