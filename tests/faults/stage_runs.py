@@ -42,7 +42,7 @@ checkpoint_every = 1
 evaluate_every = 1
 held_out_problems = 2
 optimizer = { adamw_lr = 1e-3 }
-rollouts = { backend = "transformers", max_tokens = 24, answer_tokens = 12 }
+rollouts = { backend = "transformers", max_tokens = 48, answer_tokens = 12 }
 """
 
 Fault = Callable[[Path], None]
@@ -54,31 +54,32 @@ def kill(out: Path) -> None:
 
 
 def run(recipe: Path, out: Path, moment: tuple[str, str] | None = None, fault: Fault = kill) -> int:
-    """Run the recipe in a process; returns its exit code, and leaves what it said in `OUT.log`.
+    """Run the recipe in a process; returns its exit code, and leaves what it said beside the recipe.
 
     moment: the event, and how its path ends (a text without its random parts), at which `fault` comes, once.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["trainer.run", "trainer.sft", "trainer.rl"])
-    process = context.Process(target=_main, args=(recipe, out, moment, fault))
+    process = context.Process(target=_main, args=(recipe, out, _log(recipe), moment, fault))
     process.start()
     process.join(300)
     assert process.exitcode is not None
     return process.exitcode
 
 
-def said(out: Path) -> str:
-    return _log(out).read_text("utf-8")
+def said(recipe: Path) -> str:
+    """What the last run of a recipe has written to the terminal."""
+    return _log(recipe).read_text("utf-8")
 
 
-def _log(out: Path) -> Path:
-    return out.with_suffix(".log")
+def _log(recipe: Path) -> Path:
+    return recipe.with_suffix(".log")
 
 
-def _main(recipe: Path, out: Path, moment: tuple[str, str] | None, fault: Fault) -> None:
-    log = os.open(_log(out), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+def _main(recipe: Path, out: Path, log: Path, moment: tuple[str, str] | None, fault: Fault) -> None:
+    terminal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(terminal, 1)
+    os.dup2(terminal, 2)
     done = False
 
     def watch(event: str, args: tuple[Any, ...]) -> None:

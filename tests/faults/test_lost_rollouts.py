@@ -56,8 +56,8 @@ def test_a_rollout_server_is_lost_in_the_middle_of_a_step(tmp_path: Path) -> Non
             "replies of the second step are drawn",
         )
         os.kill(server.process.pid, signal.SIGKILL)
-        assert running.result(120) == 1, stage_runs.said(out)
-    said = stage_runs.said(out)
+        assert running.result(120) == 1, stage_runs.said(recipe)
+    said = stage_runs.said(recipe)
     assert "Traceback" not in said
     assert f"rollout server {server.base_url} is lost" in said
     assert f"the same command goes on from the last checkpoint in {out}" in said
@@ -66,7 +66,7 @@ def test_a_rollout_server_is_lost_in_the_middle_of_a_step(tmp_path: Path) -> Non
     assert [record["step"] for record in before] == [1]
 
     with start_server(port=port, args=flags, log_path=tmp_path / "second"):
-        assert stage_runs.run(recipe, out) == 0, stage_runs.said(out)
+        assert stage_runs.run(recipe, out) == 0, stage_runs.said(recipe)
     after = read_records(out / "rl" / "metrics.jsonl")
     assert after[0] == before[0]
     assert [record["step"] for record in after] == [1, 2]
