@@ -29,7 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 AT_ONCE = 2
 """Requests that the server runs at any time; more wait."""
-BUDGET = 40
+BUDGET = 10
+"""Less than the model thinks on the question of its own accord."""
 IDLE = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
 
 
@@ -91,9 +92,12 @@ async def read_until(http: httpx.AsyncClient, phase: str, n: int) -> None:
                     thoughts += bool(choice["delta"].get("reasoning"))
                     answers += bool(choice["delta"].get("content"))
             # The request that answers is started with the last token of the budget.
-            if thoughts >= {"thinking": 5, "cut": BUDGET - 1, "answering": 0}[phase] and (
-                phase != "answering" or answers >= 3
-            ):
+            reached = {
+                "thinking": thoughts >= 2,
+                "cut": thoughts >= BUDGET - 1 or answers,
+                "answering": answers >= 3,
+            }
+            if reached[phase]:
                 return
 
 
@@ -139,18 +143,18 @@ def test_deadlines_do_not_follow_the_wall_clock(watched: tuple[RunningServer, Pa
     """It jumps by two hours ten times a second. A near deadline cuts when it is due, a far one does not."""
     url = f"{watched[0].base_url}/v1/chat/completions"
     form = httpx.get(f"{watched[0].base_url}/v1/thinking/format").json()
-    never_closes = {"logit_bias": {str(form["close_id"]): -100}, "max_tokens": 1500, "ignore_eos": False}
-    reports = {}
-    for deadline in (1.5, 3000):
-        request = body(False, **never_closes, thinking={"deadline": deadline})
-        (choice,) = httpx.post(url, json=request, timeout=PATIENCE).json()["choices"]
-        reports[deadline] = choice["thinking"]
-    near, far = reports[1.5], reports[3000]
+    never_closes = {"logit_bias": {str(form["close_id"]): -100}}
+
+    def report(deadline: float, max_tokens: int) -> dict[str, Any]:
+        request = body(False, max_tokens=max_tokens, thinking={"deadline": deadline}, **never_closes)
+        (choice,) = httpx.post(url, json=request, timeout=3 * PATIENCE).json()["choices"]
+        return choice["thinking"]
+
+    near, far = report(1.5, 1900), report(3000, 600)
     assert (near["stop_cause"], far["stop_cause"]) == ("deadline", "length")
-    # A clock that is an hour fast would have cut at once.
-    assert near["tokens"] > 5
+    # A clock that is an hour fast would have cut at once, and the far one too.
+    assert near["tokens"] > 0
     assert 0 < near["seconds"] < PATIENCE
-    assert far["tokens"] > near["tokens"]
 
 
 def test_a_killed_server_takes_its_engine_along(watched: tuple[RunningServer, Path]) -> None:

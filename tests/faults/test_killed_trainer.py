@@ -25,7 +25,6 @@ MOMENTS = [
     ("shutil.rmtree", "cold_start/state"),  # the result is there, and so is what it was made from
     ("os.mkdir", "/reasoning_rl"),
     ("os.rename", "best.next.partial"),
-    ("shutil.rmtree", "reasoning_rl/best"),  # a better checkpoint is about to take the place of one
     ("open", "step-00000002.partial/loop.json"),
     ("os.rename", "step-00000003.partial"),
     ("os.rename", "reasoning_rl/checkpoint.partial"),
@@ -66,14 +65,8 @@ def assert_same(one: Path, other: Path) -> None:
 
 def test_killed_at_every_boundary_and_inside_saves(recipe: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "killed"
-    seen: dict[str, list[dict[str, Any]]] = {stage: [] for stage in STAGES}
-    reached = []
     for moment in MOMENTS:
-        status = stage_runs.run(recipe, out, moment)
-        assert status in (0, -signal.SIGKILL), stage_runs.said(recipe)
-        if status == 0:
-            break
-        reached.append(moment)
+        assert stage_runs.run(recipe, out, moment) == -signal.SIGKILL, stage_runs.said(recipe)
         for stage in STAGES:
             # A step that a state was saved behind is never lost again.
             states = [path.parent for path in (out / stage / "state").glob("checkpoint-*/whole")]
@@ -81,9 +74,6 @@ def test_killed_at_every_boundary_and_inside_saves(recipe: Path, whole: Path, tm
             saved = max((int(path.name.rpartition("-")[2]) for path in states), default=0)
             records = read_records(out / stage / "metrics.jsonl")
             assert {record["step"] for record in records} >= set(range(1, saved + 1))
-            seen[stage] = records
-    # Which checkpoint is the best depends on the model: there may be one only.
-    assert set(MOMENTS) - set(reached) <= {("shutil.rmtree", "reasoning_rl/best")}
     assert stage_runs.run(recipe, out) == 0, stage_runs.said(recipe)
     assert_same(whole, out)
 

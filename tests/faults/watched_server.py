@@ -35,8 +35,8 @@ def kept() -> dict[str, int]:
 
     gc.collect()
     objects = gc.get_objects()
-    (engine,) = [it for it in objects if isinstance(it, ThinkingEngine)]
-    (admission,) = [it for it in objects if isinstance(it, Admission)]
+    (engine,) = [it for it in objects if type(it) is ThinkingEngine]
+    (admission,) = [it for it in objects if type(it) is Admission]
     processor = engine.output_processor
     return {
         "states": len(processor.request_states),
