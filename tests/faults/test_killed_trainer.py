@@ -25,6 +25,8 @@ MOMENTS = [
     ("shutil.rmtree", "cold_start/state"),  # the result is there, and so is what it was made from
     ("os.mkdir", "/reasoning_rl"),
     ("os.rename", "best.next.partial"),
+    ("os.mkdir", "step-00000001.partial"),  # so the stage begins anew, and its best is replaced
+    ("shutil.rmtree", "reasoning_rl/best"),
     ("open", "step-00000002.partial/loop.json"),
     ("os.rename", "step-00000003.partial"),
     ("os.rename", "reasoning_rl/checkpoint.partial"),
