@@ -33,6 +33,7 @@ def kept() -> dict[str, int]:
     from serve.limits import Admission
     from serve.live import LIVE_REQUESTS
 
+    gc.unfreeze()  # vLLM takes what is there after the start out of the collector's sight
     gc.collect()
     objects = gc.get_objects()
     (engine,) = [it for it in objects if type(it) is ThinkingEngine]
