@@ -118,6 +118,8 @@ path = "{path}"
 [[stages]]
 kind = "reasoning_rl"
 steps = 1
+prompts_per_step = 1
+group_size = 2
 optimizer = {{ adamw_lr = 1e-3 }}
 rollouts = {{ backend = "transformers", max_tokens = 64, answer_tokens = 12 }}
 """
