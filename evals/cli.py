@@ -14,11 +14,26 @@ from evals.commands import (
     problems,
     profile,
     report,
+    simulate,
+    steps,
     sweep,
 )
 from evals.commands.command import termination_interrupts
 
-_COMMANDS = (sweep, report, compare, profile, grade, problems, contamination, lm_eval, import_runs, load)
+_COMMANDS = (
+    sweep,
+    report,
+    compare,
+    profile,
+    grade,
+    problems,
+    contamination,
+    lm_eval,
+    import_runs,
+    load,
+    simulate,
+    steps,
+)
 _EXAMPLE = """example:
   thinkdial eval sweep --problems thinkmath --limit 400 --budgets 0,8,16,32,64,max --out runs/curve
 """

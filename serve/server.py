@@ -43,6 +43,7 @@ from serve.limits import METRICS, Admission, Gate
 from serve.literals import LiteralSafeRenderer
 from serve.load import make_shedding, step_watches
 from serve.metrics import ThinkingMetrics
+from serve.open_files import allow_open_files
 from serve.profile import ThinkingProfile, find_profile
 from serve.reasoning_parser import register
 from serve.trace import ThinkingTracker
@@ -132,6 +133,7 @@ def _serve(
 ) -> int:
     """Start the engine, then HTTP; a start-up that a signal interrupts still shuts its engine down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    allow_open_files()
     _, sock = setup_server(args, reuse_port=False)
     if current_platform.is_cpu() and config.parallel_config.world_size == 1:
         _run_worker_in_engine(config)

@@ -11,13 +11,13 @@ kernel, where no server can see them.
 
 import asyncio
 import itertools
-import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from serve.bench.load import Connection, Exchange, connect, events
+from serve.open_files import allow_open_files
 
 CONNECTIONS = 1000
 """Opened beforehand, at most; others as they are needed."""
@@ -47,7 +47,7 @@ def open_loop(base_url: str, requests: Sequence[tuple[float, bytes]]) -> list[An
     """Send each request at its time, in seconds from now; returns what became of them, in their order."""
     import uvloop
 
-    _allow_connections(len(requests))
+    allow_open_files()
     return uvloop.run(_open_loop(base_url, requests))
 
 
@@ -58,15 +58,8 @@ def saturate(base_url: str, requests: Sequence[bytes], concurrency: int, seconds
     """
     import uvloop
 
-    _allow_connections(concurrency)
+    allow_open_files()
     return uvloop.run(_saturate(base_url, requests, concurrency, seconds))
-
-
-def _allow_connections(count: int) -> None:
-    """Let this process have as many open files as it may: every request in flight is a connection."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard and soft < count + 100:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _open_loop(base_url: str, requests: Sequence[tuple[float, bytes]]) -> list[Answered]:

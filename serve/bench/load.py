@@ -25,7 +25,7 @@ class Reply:
 
     sent: when its request was written. ended: when its last byte came. completion_tokens: by its usage.
     times: when each event with a choice came. token_ids: those of each such event, empty unless the request
-    has `return_token_ids`. finish_reason: of its one choice.
+    has `return_token_ids`. finish_reason: of its one choice. prompt_tokens: by its usage.
     """
 
     sent: float
@@ -34,6 +34,7 @@ class Reply:
     times: tuple[float, ...]
     token_ids: tuple[tuple[int, ...], ...]
     finish_reason: str | None
+    prompt_tokens: int = 0
 
     @property
     def first_token_seconds(self) -> float:
@@ -179,7 +180,7 @@ def read_reply(sent: float, pieces: Sequence[tuple[float, bytes]]) -> Reply:
     times: list[float] = []
     token_ids: list[tuple[int, ...]] = []
     finish_reason: str | None = None
-    completion_tokens = 0
+    completion_tokens = prompt_tokens = 0
     for time, payload in events(pieces):
         if "error" in payload:
             raise RuntimeError(f"the server broke off a reply: {payload['error']}")
@@ -189,7 +190,10 @@ def read_reply(sent: float, pieces: Sequence[tuple[float, bytes]]) -> Reply:
             finish_reason = choice["finish_reason"] or finish_reason
         if payload.get("usage"):
             completion_tokens = payload["usage"]["completion_tokens"]
-    return Reply(sent, pieces[-1][0], completion_tokens, tuple(times), tuple(token_ids), finish_reason)
+            prompt_tokens = payload["usage"]["prompt_tokens"]
+    return Reply(
+        sent, pieces[-1][0], completion_tokens, tuple(times), tuple(token_ids), finish_reason, prompt_tokens
+    )
 
 
 def events(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, dict[str, Any]]]:

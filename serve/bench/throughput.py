@@ -213,11 +213,11 @@ def cpu_seconds(server: RunningServer) -> float:
     return sum(time.user + time.system for time in times)
 
 
-def chat_body(draw: random.Random, model: str, tokens: int) -> dict[str, Any]:
+def chat_body(draw: random.Random, model: str, tokens: int, equations: int = PROMPT_STEPS) -> dict[str, Any]:
     """A request for a reply of exactly `tokens` tokens to a prompt that nobody has asked before."""
     steps = ", ".join(
         f"{draw.choice('abcdefgh')}={draw.choice('abcdefgh')}{draw.choice('+-*')}{draw.randrange(10)}"
-        for _ in range(PROMPT_STEPS)
+        for _ in range(equations)
     )
     return {
         "model": model,

@@ -66,7 +66,7 @@ def test_a_response_is_read_however_its_bytes_come(size: int) -> None:
         {"choices": [{"token_ids": None, "finish_reason": None}]},
         {"choices": [{"token_ids": [1, 2], "finish_reason": None}]},
         {"choices": [{"token_ids": [3], "finish_reason": "length"}]},
-        {"choices": [], "usage": {"completion_tokens": 3}},
+        {"choices": [], "usage": {"completion_tokens": 3, "prompt_tokens": 7}},
     ]
     events = [f"data: {json.dumps(payload)}\n\n".encode() for payload in payloads] + [b"data: [DONE]\n\n"]
     raw = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
