@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evals.files import naming
 from evals.jsonl import decode_object
 from evals.records import Record
 
@@ -133,5 +134,6 @@ class Session:
         sessions = [*self._earlier, *([self._session] if self._session["replies"] else [])]
         content = {"format": FORMAT, "prices": self._prices, "sessions": sessions}
         temporary = self._path.with_name(f"{ACCOUNT}.tmp")
-        temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+        with naming(temporary):
+            temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
         os.replace(temporary, self._path)

@@ -16,6 +16,7 @@ import orjson
 
 from evals.account import Tally
 from evals.budgets import sort_budgets
+from evals.files import naming
 from evals.jsonl import decode_object
 from evals.locks import HeldError, acquire
 from evals.records import Failure, Record
@@ -205,14 +206,15 @@ class Store:
         # ASCII JSON: a lone surrogate in a reply is escaped instead of failing to encode.
         line = json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
         data = memoryview(line)
-        try:
-            while data:
-                data = data[os.write(self._file, data) :]
-            os.fdatasync(self._file)
-        except OSError:
-            # A full disk: replies in flight may yet be appended, and not to half a line.
-            os.ftruncate(self._file, self._size)
-            raise
+        with naming(self.directory / SAMPLES):
+            try:
+                while data:
+                    data = data[os.write(self._file, data) :]
+                os.fdatasync(self._file)
+            except OSError:
+                # A full disk: replies in flight may yet be appended, and not to half a line.
+                os.ftruncate(self._file, self._size)
+                raise
         offset = self._size
         self._size += len(line)
         return offset
@@ -265,7 +267,7 @@ def _write_manifest(
         raise ValueError(f"{directory} holds {SAMPLES} without {MANIFEST}; write to another directory")
     manifest = {"format": FORMAT, "settings": settings, "plan": plan, "versions": versions}
     temporary = directory / f"{MANIFEST}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
+    with naming(temporary), temporary.open("w", encoding="utf-8") as file:
         json.dump(manifest, file, indent=1)
         file.write("\n")
         file.flush()

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from serve import DEFAULT_MODEL, DEFAULT_MODEL_NAME
+from serve.checkpoint import check_checkpoint
 from serve.flags import build_parser
 
 QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
@@ -26,6 +27,10 @@ CPU_ENVIRONMENT = {
 SMALL_MACHINE_CORES = 4
 DRAIN_SECONDS = "25"
 """Kubernetes kills 30 seconds after its SIGTERM."""
+WRONG_USAGE = 2
+"""Exit code of a server that cannot start as it is asked to."""
+ERROR = "thinkdial serve: error: "
+"""What it says then begins with this, after all else."""
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -120,8 +125,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     cpu = is_cpu_build()
     prepare_environment(model, cpu)
     if cpu and (problem := mixed_builds()) is not None:
-        print(f"thinkdial serve: error: {problem}", file=sys.stderr)
-        return 2
+        print(f"{ERROR}{problem}", file=sys.stderr)
+        return WRONG_USAGE
+    if Path(model).is_dir() and ours.help is None:
+        try:
+            from_files = not any(arg.startswith("--load-format") for arg in rest)
+            check_checkpoint(Path(model), weights=from_files and not ours.describe)
+        except ValueError as error:
+            print(f"{ERROR}{error}", file=sys.stderr)
+            return WRONG_USAGE
     if ours.describe:
         from serve import describe
 

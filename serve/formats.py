@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from jinja2.exceptions import TemplateError
+
 from serve.budget import RequestError
 from serve.templates import TemplateTraits, inspect_template, source, turn_tokens
 
@@ -191,8 +193,8 @@ def find_format(
     first pair that are tokens of the tokenizer and that the chat template, if there is one, writes or reads.
 
     tokenizer: a transformers tokenizer. chat_template: used instead of the tokenizer's own.
-    Raises ValueError if only one tag is named, a tag is not one token, the file has an unknown member, or the
-    stop text is wrong.
+    Raises ValueError if only one tag is named, a tag is not one token, the file has an unknown member, the
+    stop text is wrong, or the template cannot be rendered.
     """
     known: Mapping[str, str] = {}
     if folder is not None and (folder / FORMAT_FILE).is_file():
@@ -224,15 +226,22 @@ def find_format(
                 "name both with --thinking-open and --thinking-close"
             )
         open, close = found
+    try:
+        turn_ids = turn_tokens(tokenizer, open, close, chat_template)
+        traits = inspect_template(tokenizer, open, close, chat_template)
+    except TemplateError as error:
+        raise ValueError(
+            f"the chat template cannot be rendered for one question ({error}); give the model's own"
+        ) from error
     form = ThinkingFormat(
         open=open,
         close=close,
         stop_text=stop_text or known.get("stop_text", f"{STOP_SENTENCE}\n{close}\n\n"),
         tokenizer=tokenizer,
         turn_end_ids=turn_end_ids
-        | turn_tokens(tokenizer, open, close, chat_template)
+        | turn_ids
         | frozenset(i for i in [tokenizer.eos_token_id] if i is not None),
-        template=inspect_template(tokenizer, open, close, chat_template),
+        template=traits,
     )
     # Encoding checks the tags and the stop text now rather than at the first cut.
     if form.open_id == form.close_id:

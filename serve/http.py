@@ -170,8 +170,12 @@ class ThinkingMiddleware:
             shedding.come(live.arrival, live)
             ending.callback(shedding.read, live)
         token = LIVE.set(live)
+        rewriter = Rewriter(send, reporter, ending.close)
         try:
-            await self.app(scope, receive, Rewriter(send, reporter, ending.close))
+            await self.app(scope, receive, rewriter)
+        except Exception:
+            await rewriter.fail()
+            raise
         finally:
             LIVE.reset(token)
             ending.close()

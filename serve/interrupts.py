@@ -1,5 +1,7 @@
-"""vLLM requests that can be interrupted from outside without losing a token."""
+"""vLLM requests that can be interrupted without losing a token, and that fail with their engine."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -8,6 +10,7 @@ from vllm.logprobs import Logprob
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.v1.engine.async_llm import AsyncLLM, InputStreamError
 from vllm.v1.engine.core_client import DPLBAsyncMPClient
+from vllm.v1.engine.exceptions import EngineDeadError
 from vllm.v1.engine.output_processor import RequestOutputCollector, RequestState
 
 
@@ -52,7 +55,8 @@ class Interrupted(Exception):  # noqa: N818 - not an error, as asyncio.Cancelled
 class InterruptibleLLM(AsyncLLM):
     """`AsyncLLM` whose requests can be interrupted, and tell which data-parallel rank they run on.
 
-    Request ids must be unique among running requests.
+    Request ids must be unique among running requests. A request that its engine drops because it is made to
+    end is an error: EngineDeadError.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -60,6 +64,21 @@ class InterruptibleLLM(AsyncLLM):
         self._queues: WeakValueDictionary[str, RequestOutputCollector] = WeakValueDictionary()
         self._ranks: WeakKeyDictionary[RequestOutputCollector, int] = WeakKeyDictionary()
         self._early: set[str] = set()
+
+    async def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[RequestOutput, None]:
+        async with aclosing(super().generate(*args, **kwargs)) as outputs:
+            async for output in outputs:
+                if output.finished and self._is_ending() and _is_dropped(output):
+                    raise EngineDeadError
+                yield output
+
+    def _is_ending(self) -> bool:
+        """Whether engines are made to end: by the server, or by vLLM because one of them has died.
+
+        This is set before they are signalled; that the engine is dead, only after they have ended.
+        """
+        manager = self.engine_core.resources.engine_manager
+        return manager is not None and manager.manager_stopped.is_set()
 
     async def add_request(self, request_id: str, *args: Any, **kwargs: Any) -> RequestOutputCollector:
         try:
@@ -131,3 +150,8 @@ class InterruptibleLLM(AsyncLLM):
             None if logprobs is None else list(logprobs),
             self._rank_of(state.request_id),
         )
+
+
+def _is_dropped(output: RequestOutput) -> bool:
+    """Whether a choice was ended by its engine; to clients of vLLM that looks like any other end."""
+    return any(choice.finish_reason == "abort" for choice in output.outputs)

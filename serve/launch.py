@@ -16,6 +16,8 @@ from types import TracebackType
 
 import httpx
 
+from serve.cli import ERROR, WRONG_USAGE
+
 HOST = "127.0.0.1"
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 10.0
@@ -70,7 +72,8 @@ def start_server(
     model: folder or hub name; None is the shipped model. port: 0 picks a free one. args: further flags.
     api_key: one of the server's keys, if it has any; to ask for its model's name.
     log_path: where the server's output goes; None is a new temporary file. timeout: seconds to wait.
-    Raises RuntimeError with the log's tail if the server ends or is not healthy in time.
+    Raises ValueError if it cannot be started so, as for a checkpoint that is not whole, and RuntimeError with
+    the log's tail if it ends in another way or is not healthy in time.
     """
     port = port or free_port()
     command = [
@@ -126,9 +129,9 @@ def start_process(
     return server
 
 
-def end_with_parent() -> None:
-    """In the child: have the kernel send SIGTERM when the parent dies, however it dies (prctl(2))."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
+    """In the child: have the kernel send a signal when the parent dies, however it dies (prctl(2))."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
 
 
 def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:
@@ -137,6 +140,9 @@ def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
+            _, told, reason = _log(server.log_path).rpartition(ERROR)
+            if server.process.returncode == WRONG_USAGE and told:
+                raise ValueError(reason.strip())
             raise RuntimeError(
                 f"the server ended with exit code {server.process.returncode}\n{_tail(server.log_path)}"
             )
@@ -151,7 +157,11 @@ def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:
 
 
 def _tail(path: Path) -> str:
-    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    return "\n".join(_log(path).splitlines()[-LOG_TAIL_LINES:])
+
+
+def _log(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def free_port() -> int:

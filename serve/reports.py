@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from serve import failures
 from serve.trace import LiveThinking, ThinkingTracker
 
 Json = dict[str, Any]
@@ -21,10 +22,11 @@ class Reporter(ABC):
     """One response. hidden: its thinking must not be shown. measured: the entropy of its thinking is told.
 
     response_id: the id that the API's handler gave to the response, once it has been seen.
-    on_id: is called with it then.
+    on_id: is called with it then. failure: the data of the event that ends a stream which cannot go on.
     """
 
     on_id: Callable[[str], None] | None = None
+    failure: Callable[[bytes], Json] = staticmethod(failures.choices)
 
     def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool, measured: bool = False) -> None:
         self.trackers = live.trackers
@@ -176,6 +178,8 @@ class TokensReporter(ChoicesReporter):
 class ResponsesReporter(Reporter):
     """OpenAI's responses. Built-in tools make several engine requests; the report is the last one's."""
 
+    failure = staticmethod(failures.responses)
+
     def __init__(self, live: LiveThinking, thinking_id: str, hidden: bool, measured: bool = False) -> None:
         super().__init__(live, thinking_id, hidden, measured)
         self._hidden_items: set[int] = set()
@@ -226,8 +230,11 @@ class ResponsesReporter(Reporter):
 class MessagesReporter(Reporter):
     """Anthropic's messages. Hidden thinking leaves an empty block with its signature, as theirs does."""
 
+    failure = staticmethod(failures.messages)
+
     def quick(self, event: bytes) -> bytes | None:
-        if self.measured or event.startswith((b"event: message_start\n", b"event: message_delta\n")):
+        parsed = (b"event: message_start\n", b"event: message_delta\n", b"event: error\n")
+        if self.measured or event.startswith(parsed):
             return None
         return None if self.hidden and b'"thinking_delta"' in event else event
 
@@ -249,6 +256,9 @@ class MessagesReporter(Reporter):
             payload["message"]["thinking"] = {"id": self.thinking_id}
         elif payload["type"] == "message_delta":
             self._report(payload)
+        elif payload["type"] == "error":
+            # vLLM tells here that it cannot read the error of its own chat handler.
+            payload.update(self.failure(b""))
         elif payload["type"] == "content_block_delta" and (told := self.entropy([self._tracker()])):
             payload["thinking"] = told
         return not (self.hidden and payload.get("delta", {}).get("type") == "thinking_delta")

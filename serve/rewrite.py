@@ -29,6 +29,8 @@ class Rewriter:
         self.start: Message | None = None
         self.kind = ""
         self.pending = b""
+        self.last = b""
+        self.ended = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -65,12 +67,26 @@ class Rewriter:
     async def _events(self, message: Message) -> None:
         more = message.get("more_body", False)
         *events, self.pending = (self.pending + message.get("body", b"")).split(EVENT_END)
+        if events:
+            self.last = events[-1]
         body = b"".join([self._event(event) for event in events])
         if not more:
             body += self.pending
+            self.ended = True
             self.at_end()
         if body or not more:
             await self.send({**message, "body": body})
+
+    async def fail(self) -> None:
+        """End a stream of events whose handler has raised, with an event that says so."""
+        if self.kind != "text/event-stream" or self.ended:
+            return
+        payload = self.reporter.failure(self.last)
+        frame = f"event: {payload['type']}\n".encode() if "type" in payload else b""
+        self.pending = b""
+        self.at_end()
+        event = frame + DATA + ENCODER.encode(payload).encode() + EVENT_END
+        await self.send({"type": "http.response.body", "body": event})
 
     def _event(self, event: bytes) -> bytes:
         quick = self.reporter.quick(event)

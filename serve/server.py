@@ -33,7 +33,7 @@ from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-from serve import http, logs, openapi, playground, updates
+from serve import http, logs, openapi, orphans, playground, updates
 from serve.engine import ThinkingEngine
 from serve.formats import ThinkingFormat, find_format
 from serve.grants import measured_curve
@@ -96,7 +96,7 @@ def run(ours: argparse.Namespace, arguments: Sequence[str], *, show_help: bool =
             close=ours.thinking_close,
             stop_text=ours.thinking_stop_text,
         )
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
     if form is not None and not config.structured_outputs_config.reasoning_parser:
         register(form, args, config)
@@ -142,6 +142,7 @@ def _serve(
     shedding = None
     if ours.latency_target is not None and profile is not None:
         shedding = make_shedding(profile, ours.latency_target, ours.shedding_floor, config)
+    orphans.leave_none()
     # Before there is an event loop, so that a forked engine process inherits none.
     engine = ThinkingEngine.from_vllm_config(
         vllm_config=config,

@@ -22,9 +22,11 @@ from transformers import (
 )
 
 from evals.problems import thinkmath
+from serve.checkpoint import check_checkpoint
 from serve.formats import CLOSE, FORMAT_FILE, OPEN, STOP_SENTENCE, ThinkingFormat, find_format, load_format
 from trainer.adapters import add_lora, merged_weights, plain_model
 from trainer.recipe.model import Model, ModelShape
+from trainer.saving import saving, sync
 from trainer.tokenizer import CHAT_TEMPLATE, build_tokenizer
 
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
@@ -168,10 +170,11 @@ def new_config(shape: ModelShape, tokenizer: PreTrainedTokenizerBase) -> Qwen3Co
 
 
 def check_place(path: Path) -> None:
-    """Raises ValueError unless this is a checkpoint's folder, or may be a model's name on the hub."""
+    """Raises ValueError unless this is a checkpoint's folder, whole, or may be a model's name on the hub."""
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ValueError(f"{str(path)!r} has no config.json; give a checkpoint's folder")
+        check_checkpoint(path)
     elif path.is_absolute() or len(path.parts) != 2:
         raise ValueError(
             f"there is no folder {str(path)!r}; give a checkpoint's, or a hub name as owner/name"
@@ -196,7 +199,11 @@ def load_model(path: Path, model: Model) -> PreTrainedModel:
     """Load a checkpoint folder for training, as the recipe's model section says.
 
     With `lora`, the weights are frozen and wrapped with fresh adapters, the same ones at every call.
+
+    Raises:
+        ValueError: the folder has no weights, or a file of it is not whole.
     """
+    check_checkpoint(path, weights=True)
     loaded = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, model.dtype))
     if model.gradient_checkpointing:
         loaded.gradient_checkpointing_enable({"use_reentrant": False})
@@ -235,12 +242,14 @@ def _save(
         partial = folder.with_name(f"{folder.name}.partial")
         if partial.exists():
             shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        plain_model(model).save_pretrained(partial, state_dict=dict(merged_weights(model, weights)))
-        tokenizer.save_pretrained(partial)
-        if form is not None:
-            members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
-            text = json.dumps(members, indent=2) + "\n"
-            (partial / FORMAT_FILE).write_text(text, encoding="utf-8")
-        partial.rename(folder)
+        with saving(folder):
+            partial.mkdir(parents=True)
+            plain_model(model).save_pretrained(partial, state_dict=dict(merged_weights(model, weights)))
+            tokenizer.save_pretrained(partial)
+            if form is not None:
+                members = {"open": form.open, "close": form.close, "stop_text": form.stop_text}
+                text = json.dumps(members, indent=2) + "\n"
+                (partial / FORMAT_FILE).write_text(text, encoding="utf-8")
+            sync(partial)
+            partial.rename(folder)
     processes.wait_for_everyone()

@@ -2,9 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
+
+from evals.files import naming
 
 SECONDS = "seconds"
 """The file in the stage's folder."""
@@ -19,11 +21,17 @@ def clocked(folder: Path) -> Iterator[None]:
 
     def note() -> None:
         partial = folder / f"{SECONDS}.partial"
-        partial.write_text(f"{before + monotonic() - started:.3f}\n", "ascii")
+        with naming(partial):
+            partial.write_text(f"{before + monotonic() - started:.3f}\n", "ascii")
         partial.replace(folder / SECONDS)
 
+    def note_meanwhile() -> None:
+        # A full disk is told by the run's own writes, not by a thread that dies of it.
+        with suppress(OSError):
+            note()
+
     try:
-        with repeated(note, NOTED_EVERY):
+        with repeated(note_meanwhile, NOTED_EVERY):
             yield
     finally:
         note()

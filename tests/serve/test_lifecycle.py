@@ -171,7 +171,7 @@ def test_a_server_ends_with_the_process_that_started_it() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_server_that_cannot_start_says_why() -> None:
-    with pytest.raises(RuntimeError, match="unrecognized arguments: --no-such-flag"):
+    with pytest.raises(ValueError, match="unrecognized arguments: --no-such-flag"):
         start_server(args=["--no-such-flag"])
 
 

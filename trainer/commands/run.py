@@ -61,8 +61,9 @@ def run(options: argparse.Namespace) -> int:
     from transformers.utils import logging
 
     from trainer.rl.collapse import CollapseError
-    from trainer.rollouts.types import SyncError
+    from trainer.rollouts.types import ServerError, SyncError
     from trainer.run import RunError, run_recipe
+    from trainer.saving import is_of_storage
 
     logging.disable_progress_bar()
     try:
@@ -72,6 +73,12 @@ def run(options: argparse.Namespace) -> int:
         return fail(str(error), WRONG_USAGE)
     except (CollapseError, SyncError) as error:
         return fail(str(error), FAILED)
+    except ServerError as error:
+        return fail(f"{error}; the same command goes on from the last checkpoint in {out}", FAILED)
+    except OSError as error:
+        if not is_of_storage(error):
+            raise
+        return fail(f"{error}; the same command goes on from the last checkpoint in {out}", FAILED)
     except KeyboardInterrupt:
         return fail(f"stopped; the same command goes on from the last checkpoint in {out}", INTERRUPTED)
     PartialState().print(f"checkpoint: {checkpoint}")

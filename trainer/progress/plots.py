@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from evals.files import naming
 from trainer.progress.records import read_records
 
 Series = list[tuple[int, float]]
@@ -87,7 +88,8 @@ def plot_metrics(folder: Path) -> Path | None:
     figure.suptitle(folder.name)
     path = folder / "metrics.png"
     partial = folder / "metrics.partial.png"
-    figure.savefig(partial, dpi=110)
+    with naming(partial):
+        figure.savefig(partial, dpi=110)
     partial.replace(path)
     return path
 

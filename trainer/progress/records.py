@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evals.files import naming
+
 
 class Records:
     """A JSONL file of records with a `step`, written a whole line at a time."""
@@ -17,19 +19,22 @@ class Records:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             partial = path.with_suffix(".partial")
-            partial.write_bytes(b"".join(map(_line, read_records(path, resume_step))))
+            with naming(partial):
+                partial.write_bytes(b"".join(map(_line, read_records(path, resume_step))))
             partial.replace(path)
         self._file = path.open("ab")
 
     def append(self, record: Mapping[str, Any]) -> None:
         """Write one record; it is the system's, and survives this process, when this returns."""
-        self._file.write(_line(record))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(_line(record))
+            self._file.flush()
 
     def close(self) -> None:
         """Wait until the disk holds every record."""
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+            self._file.close()
 
 
 def read_records(path: Path, last_step: int | None = None) -> list[dict[str, Any]]:

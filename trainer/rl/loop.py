@@ -241,9 +241,16 @@ class RLLoop:
         return f"The last checkpoint, of step {self._step}, is {folder}"
 
     def _replace_checkpoint(self, folder: Path) -> None:
-        if self._accelerator.is_main_process and folder.exists():
-            shutil.rmtree(folder)
-        self._save_model(folder)
+        """Put this step's checkpoint in the place of an earlier one, which stays until this one is whole."""
+        fresh = folder.with_name(f"{folder.name}.next")
+        if self._accelerator.is_main_process:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self._save_model(fresh)
+        if self._accelerator.is_main_process:
+            if folder.exists():
+                shutil.rmtree(folder)
+            fresh.rename(folder)
+        self._accelerator.wait_for_everyone()
 
     def _save_model(self, folder: Path) -> None:
         model = self._accelerator.unwrap_model(self._model)

@@ -1,7 +1,6 @@
 """The training state on disk: everything a killed stage needs to go on exactly where it was."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +8,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+
+from trainer.saving import saving, sync
 
 KEPT = 2
 """States on disk: the newest, and one more should a disk fail while it is read."""
@@ -32,16 +33,15 @@ def save_state(accelerator: Accelerator, folder: Path, step: int, loop: dict[str
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
     accelerator.wait_for_everyone()
-    # Not safetensors, which warns at every state that tied weights are written once.
-    accelerator.save_state(str(partial), safe_serialization=False)
-    accelerator.wait_for_everyone()
+    with saving(target):
+        # Not safetensors, which warns at every state that tied weights are written once.
+        accelerator.save_state(str(partial), safe_serialization=False)
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            (partial / LOOP_FILE).write_text(json.dumps(loop), encoding="utf-8")
+            sync(partial)
+            partial.rename(target)
     if accelerator.is_main_process:
-        (partial / LOOP_FILE).write_text(json.dumps(loop), encoding="utf-8")
-        for path in partial.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-        partial.rename(target)
         for old in _states(folder)[:-KEPT]:
             shutil.rmtree(old)
     accelerator.wait_for_everyone()

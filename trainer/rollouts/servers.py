@@ -19,7 +19,8 @@ from serve.segments import BARRED
 from trainer.adapters import merged_weights
 from trainer.rollouts.cut import Reply, begin_replies
 from trainer.rollouts.probe import FOLLOWING, Probed, probe_ids, verify
-from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, SyncReport
+from trainer.rollouts.types import Rollout, RolloutRequest, Sampling, ServerError, SyncReport
+from trainer.saving import saving
 
 KEY_VARIABLE = "THINKDIAL_API_KEY"
 """Environment variable with the servers' API key, if they ask for one."""
@@ -138,8 +139,8 @@ class ServersBackend:
     async def _complete(self, client: httpx.AsyncClient, url: str, body: dict[str, Any]) -> dict[str, Any]:
         """The one choice of a completion."""
         if url not in self._models:
-            models = await client.get(f"{url}/v1/models")
-            self._models[url] = models.raise_for_status().json()["data"][0]["id"]
+            models = await _asked(client, "GET", url, "/v1/models")
+            self._models[url] = models["data"][0]["id"]
         # The rest of the sampling parameters would come from the checkpoint's generation config.
         fixed = {
             "model": self._models[url],
@@ -148,10 +149,8 @@ class ServersBackend:
             "repetition_penalty": 1.0,
             "return_token_ids": True,
         }
-        response = await client.post(f"{url}/v1/completions", json={**fixed, **body})
-        if response.status_code != httpx.codes.OK:
-            raise RuntimeError(f"{url} answers {response.status_code}: {response.text[:500]}")
-        return response.json()["choices"][0]
+        completion = await _asked(client, "POST", url, "/v1/completions", {**fixed, **body})
+        return completion["choices"][0]
 
     def _with_clients(self, work: Callable[[Mapping[str, httpx.AsyncClient]], Awaitable[Any]]) -> Any:
         """Run `work` in an event loop of its own, with a client for each server."""
@@ -164,6 +163,9 @@ class ServersBackend:
             }
             try:
                 return await work(clients)
+            except ExceptionGroup as group:
+                # Of a lost server every request fails in the same way.
+                raise group.exceptions[0] from group
             finally:
                 for client in clients.values():
                     await client.aclose()
@@ -178,17 +180,16 @@ class ServersBackend:
 
         async def update(clients: Mapping[str, httpx.AsyncClient]) -> list[Probed]:
             async def one(url: str) -> Probed:
-                response = await clients[url].post(
-                    f"{url}/v1/weights", json={"path": name, "version": version}
-                )
-                if response.status_code != httpx.codes.OK:
-                    raise RuntimeError(f"{url} answers {response.status_code}: {response.text[:500]}")
+                body = {"path": name, "version": version}
+                await _asked(clients[url], "POST", url, "/v1/weights", body)
                 return await self._probed(clients[url], url)
 
             return await asyncio.gather(*map(one, self.urls))
 
-        probed = self._with_clients(update)
-        shutil.rmtree(self.folder / name)
+        try:
+            probed = self._with_clients(update)
+        finally:
+            shutil.rmtree(self.folder / name)
         found = [verify(each, model, self.probe, self.tolerance, version) for each in probed]
         self.version = version
         largest, mean = max(largest for largest, _ in found), sum(mean for _, mean in found) / len(found)
@@ -197,9 +198,10 @@ class ServersBackend:
     def _save(self, model: PreTrainedModel, folder: Path) -> None:
         """A checkpoint's folder with the model's weights; the rest is that of the first checkpoint."""
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.checkpoint, folder, ignore=shutil.ignore_patterns("*.safetensors*", "*.bin"))
         tensors = {name: weight.cpu().contiguous() for name, weight in merged_weights(model)}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        with saving(folder):
+            shutil.copytree(self.checkpoint, folder, ignore=shutil.ignore_patterns("*.safetensors*", "*.bin"))
+            save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 
     async def _probed(self, client: httpx.AsyncClient, url: str) -> Probed:
         body = {"prompt": self.probe, "max_tokens": 1, "temperature": 0.0}
@@ -220,3 +222,19 @@ class ServersBackend:
 
     def close(self) -> None:
         """The servers go on."""
+
+
+async def _asked(
+    client: httpx.AsyncClient, method: str, url: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The JSON of a server's response. Raises ServerError if it is gone, or for any status but 200."""
+    try:
+        response = await client.request(method, url + path, json=body)
+    except httpx.TransportError as error:
+        raise ServerError(
+            f"rollout server {url} is lost ({type(error).__name__}: {error}); start it again on the "
+            "checkpoint that the stage began with"
+        ) from error
+    if response.status_code != httpx.codes.OK:
+        raise ServerError(f"rollout server {url} answers {response.status_code}: {response.text[:500]}")
+    return response.json()

@@ -71,6 +71,10 @@ class SyncError(RuntimeError):
     """After a weight sync the backend's log-probabilities of the probe are not the trainer's."""
 
 
+class ServerError(RuntimeError):
+    """A rollout server is gone, or refuses what it is asked; the message names it."""
+
+
 class RolloutBackend(Protocol):
     """Samples replies from the newest weights it was given."""
 

@@ -17,6 +17,7 @@ from trainer.checkpoints import save_checkpoint
 from trainer.context import StageContext
 from trainer.recipe.model import Optimizer
 from trainer.recipe.stage import Stage
+from trainer.saving import saving
 from trainer.sft.state import seal
 
 OnStep = Callable[[int, dict[str, float], int], None]
@@ -35,11 +36,13 @@ class SealedTrainer(Trainer):
         return 0
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        # Past TRL's own, which adds a model card for the hub.
-        Trainer._save_checkpoint(self, model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with saving(folder):
+            # Past TRL's own, which adds a model card for the hub.
+            Trainer._save_checkpoint(self, model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.accelerator.is_main_process:
+                seal(folder)
 
     def _send_telemetry(self) -> None:
         """Nothing is reported to anyone."""

@@ -1,11 +1,12 @@
 """A stage's training state on disk: which of transformers' checkpoint folders are whole."""
 
-import os
 import shutil
 from pathlib import Path
 
 from accelerate import PartialState
 from transformers import TrainerState
+
+from trainer.saving import sync
 
 SEAL = "whole"
 """A file written into a checkpoint folder when all else is on disk: a kill may leave the folder half."""
@@ -13,10 +14,7 @@ SEAL = "whole"
 
 def seal(folder: Path) -> None:
     """Mark a checkpoint folder as whole, once its files are on disk."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    sync(folder)
     (folder / SEAL).touch()
 
 
