@@ -251,14 +251,15 @@ class ThinkingTracker:
         elif self._disabled and self.tokens == 0:
             cause = "disabled"
         asked, probed = self.asked, self.asked.confident is not None
-        seconds = (self.finished_at or monotonic()) - self.arrival
+        # As reported, so that what is missed is the deadline that the report shows.
+        seconds = round((self.finished_at or monotonic()) - self.arrival, 4)
         return ThinkingReport(
             stop_cause=cause,
             budget=self.grant.budget,
             tokens=self.tokens,
             inserted_tokens=self.inserted,
             blocks=self.blocks,
-            seconds=round(seconds, 4),
+            seconds=seconds,
             requested_budget=self.grant.requested if self.grant.lowered_by else None,
             lowered_by=self.grant.lowered_by,
             effort=asked.effort,

@@ -229,7 +229,11 @@ def _member_bytes(archive: ZipFile, info: ZipInfo, path: Path) -> bytes:
         packed = file.read(info.compress_size)
     # Inspect splits large files into several frames. No more than the archive's directory says is unpacked.
     stream = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
+    content = bytearray()
     try:
-        return stream.read(info.file_size)
+        # A read may end with a frame.
+        while piece := stream.read(info.file_size - len(content)):
+            content += piece
     except zstandard.ZstdError as error:
         raise BadZipFile(str(error)) from error
+    return bytes(content)

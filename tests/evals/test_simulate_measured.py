@@ -1,10 +1,13 @@
 """Step times of the shared server: its counters say what was asked, and the simulator comes near it."""
 
+import pytest
+
 from evals.bench.simulate import Subject, learn, run_loads
 from evals.simulate.measure import Burst, bursts, cache_config, counters, measure_steps, thinking_format
 from serve.launch import RunningServer
 
 
+@pytest.mark.slow
 def test_measured_steps_predict_other_loads(server: RunningServer) -> None:
     sizes, long = (1, 8), 40
     before = counters(server.base_url)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from made_ablation import Made, MadeStage, write_sampled, write_stage
+from safetensors.torch import save_file
 from scipy import stats as scipy_stats
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -50,7 +51,7 @@ def method(name: str, path: Path | None = None, **members: Any) -> Method:
 def checkpoint(folder: Path, weights: str) -> Path:
     folder.mkdir()
     (folder / "config.json").write_text("{}", "utf-8")
-    (folder / "model.safetensors").write_text(weights, "utf-8")
+    save_file({"weights": torch.tensor(list(weights.encode()))}, folder / "model.safetensors")
     return folder
 
 

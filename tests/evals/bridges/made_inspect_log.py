@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,27 +78,32 @@ def write_eval(path: Path, log: dict[str, Any], packed: bool) -> Path:
     """The same log as `.eval`: a zip of a header and a file for each sample; packed as newer ones are."""
     content = {f"samples/{s['id']}_epoch_{s['epoch']}.json": s for s in log["samples"]}
     content |= {"header.json": {k: v for k, v in log.items() if k != "samples"}, "summaries.json": {}}
+    texts = {name: json.dumps(value).encode() for name, value in content.items()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED if packed else zipfile.ZIP_DEFLATED) as archive:
-        for name, value in content.items():
-            data = json.dumps(value).encode()
+        for name, data in texts.items():
             archive.writestr(
                 name, zstandard.compress(data[:100]) + zstandard.compress(data[100:]) if packed else data
             )
     if packed:
-        _relabel(path)
+        _relabel(path, [len(data) for data in texts.values()])
     return path
 
 
-def _relabel(path: Path) -> None:
-    """Mark stored members as compressed with zstandard, which this Python cannot write itself."""
+def _relabel(path: Path, sizes: Sequence[int]) -> None:
+    """Mark stored members as compressed with zstandard, which this Python cannot write itself.
+
+    sizes: of the members when they are unpacked, in bytes.
+    """
     with zipfile.ZipFile(path) as archive:
         offsets = [info.header_offset for info in archive.infolist()]
         directory = archive.start_dir
     data = bytearray(path.read_bytes())
-    for offset in offsets:
+    for offset, size in zip(offsets, sizes, strict=True):
         data[offset + 8 : offset + 10] = ZSTANDARD.to_bytes(2, "little")
+        data[offset + 22 : offset + 26] = size.to_bytes(4, "little")
     at = directory
-    while data[at : at + 4] == b"PK\x01\x02":
+    for size in sizes:
         data[at + 10 : at + 12] = ZSTANDARD.to_bytes(2, "little")
+        data[at + 24 : at + 28] = size.to_bytes(4, "little")
         at += 46 + sum(int.from_bytes(data[at + i : at + i + 2], "little") for i in (28, 30, 32))
     path.write_bytes(data)
