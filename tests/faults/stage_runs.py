@@ -12,20 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-RECIPE = """
-seed = 0
-threads = 1
-[model.shape]
-vocab_size = 576
-hidden_size = 32
-intermediate_size = 48
-num_hidden_layers = 1
-num_attention_heads = 2
-num_key_value_heads = 1
-head_dim = 16
-rope_theta = 10000.0
-max_position_embeddings = 512
+from tests.trainer.micro_models import MICRO_RECIPE
 
+RECIPE = (
+    MICRO_RECIPE
+    + """
 [[stages]]
 kind = "cold_start"
 tokens = 1200
@@ -44,6 +35,7 @@ held_out_problems = 2
 optimizer = { adamw_lr = 1e-3 }
 rollouts = { backend = "transformers", max_tokens = 48, answer_tokens = 12 }
 """
+)
 
 Fault = Callable[[Path], None]
 """What happens at the moment; it is told the run's folder."""

@@ -38,3 +38,20 @@ def micro_policy(seed: int = 0) -> tuple[Qwen3ForCausalLM, PreTrainedTokenizerBa
         bos_token_id=None,
     )
     return Qwen3ForCausalLM(config), tokenizer
+
+
+MICRO_RECIPE = """
+seed = 0
+threads = 1
+[model.shape]
+vocab_size = 576
+hidden_size = 32
+intermediate_size = 48
+num_hidden_layers = 1
+num_attention_heads = 2
+num_key_value_heads = 1
+head_dim = 16
+rope_theta = 10000.0
+max_position_embeddings = 512
+"""
+"""What a recipe of a model of some 30,000 parameters begins with; its stages follow."""

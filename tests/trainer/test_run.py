@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from micro_models import MICRO_RECIPE
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -21,20 +22,9 @@ from trainer.run import LOCK, RunError, claim, differences, run_recipe, start_fo
 
 pytestmark = pytest.mark.slow
 
-RECIPE = """
-seed = 0
-threads = 1
-[model.shape]
-vocab_size = 576
-hidden_size = 32
-intermediate_size = 48
-num_hidden_layers = 1
-num_attention_heads = 2
-num_key_value_heads = 1
-head_dim = 16
-rope_theta = 10000.0
-max_position_embeddings = 512
-
+RECIPE = (
+    MICRO_RECIPE
+    + """
 [[stages]]
 kind = "cold_start"
 tokens = 600
@@ -56,6 +46,7 @@ tokens = 600
 batch_tokens = 300
 optimizer = { adamw_lr = 1e-3 }
 """
+)
 
 
 @pytest.fixture
