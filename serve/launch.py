@@ -1,6 +1,5 @@
 """Start `thinkdial serve` as a child process, wait until it is healthy, and stop it."""
 
-import ctypes
 import os
 import signal
 import socket
@@ -17,11 +16,11 @@ from types import TracebackType
 import httpx
 
 from serve.cli import ERROR, WRONG_USAGE
+from serve.processes import end_with_parent
 
 HOST = "127.0.0.1"
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = 10.0
-PR_SET_PDEATHSIG = 1
 LOG_TAIL_LINES = 40
 
 
@@ -127,11 +126,6 @@ def start_process(
         server.stop()
         raise
     return server
-
-
-def end_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
-    """In the child: have the kernel send a signal when the parent dies, however it dies (prctl(2))."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, how)
 
 
 def _wait(server: RunningServer, api_key: str | None, timeout: float) -> str:

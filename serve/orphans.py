@@ -12,7 +12,7 @@ from typing import Any
 from vllm.v1.engine.coordinator import DPCoordinatorProc
 from vllm.v1.engine.core import EngineCoreProc
 
-from serve.launch import end_with_parent
+from serve.processes import end_with_parent
 
 run_engine = EngineCoreProc.run_engine_core
 run_coordinator = DPCoordinatorProc.run_coordinator

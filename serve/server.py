@@ -47,6 +47,7 @@ from serve.open_files import allow_open_files
 from serve.profile import ThinkingProfile, find_profile
 from serve.reasoning_parser import register
 from serve.trace import ThinkingTracker
+from serve.turns import take_turns
 
 logger = init_logger("vllm.thinkdial")
 
@@ -152,6 +153,7 @@ def _serve(
         disable_log_stats=engine_args.disable_log_stats,
         stat_loggers=None if shedding is None else [step_watches(shedding)],
     )
+    take_turns(engine.engine_core.resources.output_socket)
     try:
         engine.thinking_format = form
         engine.default_thinking = ours.default_thinking

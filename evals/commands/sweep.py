@@ -199,7 +199,7 @@ def run(options: argparse.Namespace) -> int:
     import httpx
 
     from clients import APIError
-    from evals.sweep.adaptive import Adaptive, run_adaptive
+    from evals.adaptive import Adaptive, run_adaptive
     from evals.sweep.run import SweepResult, run_sweep
 
     again = shlex.join(["thinkdial", "eval", *options.arguments])

@@ -4,9 +4,9 @@ from typing import Any
 
 from evals.budgets import Budget, sort_budgets
 from evals.compare.tables import curve_table, pair_table
-from evals.compare.verdicts import sentence
 from evals.report.pages.document import Section, document
 from evals.report.plot import positions
+from evals.wording import sentence
 
 Comparison = dict[str, Any]
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from evals.compare.verdicts import listed, sentence
 from evals.report.tables import Table, clean, escape_markdown, markdown, plain
 from evals.report.tables.table import accuracy, bounds, budget_name, change, percent, probability
+from evals.wording import listed, sentence
 
 Comparison = dict[str, Any]
 _NOTE = (

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evals.budgets import Budget
+from evals.wording import listed
 
 
 def curve_verdict(
@@ -73,17 +74,6 @@ def budget_ranges(budgets: Sequence[Budget], chosen: Sequence[int]) -> str:
             names += [str(budgets[place]) for place in run]
     word = "budget" if len(chosen) == 1 else "budgets"
     return f"{word} " + listed(names)
-
-
-def listed(names: Sequence[str]) -> str:
-    """ "a", "a and b", "a, b and c"."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-def sentence(words: str) -> str:
-    """`words` with a capital and a full stop, where they have none."""
-    words = words[:1].upper() + words[1:]
-    return words if words.endswith((".", "!", "?")) else f"{words}."
 
 
 def _range(sizes: Sequence[float]) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import matplotlib.figure
 
-from evals.compare.verdicts import listed
 from evals.load.summary import Summary, summarise_load
 from evals.report.pages.document import Section, document
 from evals.report.plot import ALL, CUT, FAINT, INK, as_png, style
 from evals.report.tables import Table, clean, escape_markdown, plain
 from evals.report.tables import markdown as markdown_table
+from evals.wording import listed
 
 NAMES = {"plain": "without shedding", "shedding": "with shedding"}
 COLOURS = {"plain": CUT, "shedding": ALL}

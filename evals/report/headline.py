@@ -3,7 +3,7 @@
 from typing import Any
 
 from evals.budgets import Budget, as_number, is_share
-from evals.compare.verdicts import listed
+from evals.wording import listed
 
 Summary = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from evals.compare.verdicts import listed, sentence
 from evals.report.headline import headline, setup, title
 from evals.report.pages.document import Section, document
 from evals.report.plot import positions
@@ -28,6 +27,7 @@ from evals.report.tables import (
     verdict_table,
     vote_table,
 )
+from evals.wording import listed, sentence
 
 Summary = dict[str, Any]
 _FIELDS = ("level", "subject", "set")

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from evals.sweep.endpoints import Endpoints
+from evals.wording import clock
 
 
 class Progress:
@@ -84,26 +85,20 @@ class Progress:
             parts.append(f"{self._endpoints.retried} retries")
         if self._points:
             parts.append(f"{100 * self._cut / self._points:.0f} % cut")
-        parts.append(f"{_clock(elapsed)} elapsed, {self._left(elapsed)} left")
+        parts.append(f"{clock(elapsed)} elapsed, {self._left(elapsed)} left")
         return "  ".join(parts)
 
     def _left(self, elapsed: float) -> str:
         """Time left, by the tokens that finished units took and what is done of those under way."""
         fresh = self._done - self._resumed
         if self._done == self._total:
-            return _clock(0)
+            return clock(0)
         if not fresh or not self._tokens:
             return "--:--"
         to_come = (self._total - self._done) * self._finished_tokens / fresh
         under_way = self._tokens - self._finished_tokens
-        return _clock(max(0.0, to_come - under_way) * elapsed / self._tokens)
+        return clock(max(0.0, to_come - under_way) * elapsed / self._tokens)
 
     def _write(self, line: str, end: str) -> None:
         self._stream.write(f"\r\x1b[K{line}{end}" if self._terminal else f"{line}{end}")
         self._stream.flush()
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"

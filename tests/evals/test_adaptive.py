@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from evals.adaptive import Adaptive, Precision, can_samples_help, precision, run_adaptive, verdict
 from evals.cli import main
 from evals.stats import clustered_proportion
 from evals.store import SAMPLES, read_manifest
 from evals.summary.summarise import summarise
-from evals.sweep.adaptive import Adaptive, Precision, can_samples_help, precision, run_adaptive, verdict
 from evals.sweep.presets import GREEDY
 from evals.sweep.settings import SweepSettings
 from serve.launch import RunningServer

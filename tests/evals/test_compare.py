@@ -11,8 +11,9 @@ from made_runs import SAMPLED, SETTINGS, direct, fork, no_think, plan, simulated
 from evals.cli import main
 from evals.compare.compare import compare
 from evals.compare.tables import as_markdown, terminal
-from evals.compare.verdicts import budget_ranges, curve_verdict, listed
+from evals.compare.verdicts import budget_ranges, curve_verdict
 from evals.store import Store
+from evals.wording import listed
 
 
 def made(directory: Path, right: int, problems: int = 40, **options: object) -> Path:

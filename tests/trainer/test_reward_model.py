@@ -15,6 +15,7 @@ from serve import DEFAULT_MODEL
 from serve.formats import load_format
 from trainer.checkpoints import load_tokenizer
 from trainer.cli import main
+from trainer.completion import Completion
 from trainer.preference.given import read_pairs
 from trainer.preference.pairs import Pair
 from trainer.progress import Progress
@@ -23,7 +24,7 @@ from trainer.recipe import Recipe
 from trainer.recipe.rl import RewardTerm
 from trainer.reward_model.held_out import measure
 from trainer.reward_model.noise import turn_around
-from trainer.rewards import Completion, build_rewards
+from trainer.rewards import build_rewards
 from trainer.rows.row import Row
 from trainer.run import run_recipe
 from trainer.study.arms import spell_out
@@ -269,7 +270,7 @@ def ids(tokenizer: Any, prompt: str, reply: str) -> Row:
 
 def test_given_pairs_are_read_as_replies_to_be_scored_are(run: Path, pairs: Path) -> None:
     """A pair's row has the tokens that `learned` scores."""
-    from trainer.reward_model.reading import Reader
+    from trainer.rewards.reading import Reader
 
     folder = run / "reward_model" / "checkpoint"
     tokenizer = load_tokenizer(folder)

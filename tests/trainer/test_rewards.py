@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from evals.problems import Problem
+from trainer.completion import Completion
 from trainer.recipe.rl import RewardTerm
-from trainer.rewards import Completion, RewardSet, build_rewards
+from trainer.rewards import RewardSet, build_rewards
 
 PROBLEM = Problem("sum/1", "How many apples are 2 apples and 2 apples?", "4")
 

@@ -11,8 +11,9 @@ from judge_server import Answer, fails, says, serving
 
 from evals.problems import Problem
 from serve.launch import RunningServer
+from trainer.completion import Completion
 from trainer.recipe.rl import RewardTerm
-from trainer.rewards import Completion, Scored, build_rewards
+from trainer.rewards import Scored, build_rewards
 from trainer.rewards.judge import Judge, JudgeError
 from trainer.rewards.verdicts import TEMPLATES, ask, read_verdict
 

@@ -9,8 +9,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from evals.problems import Problem
+from trainer.completion import Completion
 from trainer.recipe.rl import RewardTerm
-from trainer.rewards import Completion, build_rewards
+from trainer.rewards import build_rewards
 
 PROBLEM = Problem("sum/1", "How many apples are 2 apples and 2 apples?", "4")
 OTHERS = ("format", "language", "length", "mode_following", "overlong", "repetition")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from evals.problems import Problem
+from trainer.completion import Completion
 from trainer.recipe.rl import Objective
-from trainer.rewards import Completion, Scored
+from trainer.rewards import Scored
 from trainer.rl.batches import make_rows, trained_tokens
 from trainer.rl.difficulty import update_shares
 from trainer.rl.groups import ScoredGroup

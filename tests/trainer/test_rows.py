@@ -202,6 +202,9 @@ def test_conversations_come_in_every_form() -> None:
         (True, True, "uau", ("u/no_think", "u/think")),
         (False, True, "uau", ("u/think", "u/no_think")),
         (False, True, "su", ("s/no_think",)),
+        (True, True, "su", ("s/no_think", "u/think")),
+        (False, True, "su", ("s/think", "u/no_think")),
+        (True, True, "suau", ("s/no_think", "u/think")),
         (False, False, "u", ()),
     } <= seen
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from evals.budgets import Budget, sort_budgets
-from evals.compare.verdicts import sentence
 from evals.report.headline import problem_sets
 from evals.report.tables import Table, budget_name, escape_markdown, markdown
 from evals.report.tables.table import accuracy, change, estimate, number, percent, probability
+from evals.wording import sentence
 
 Numbers = dict[str, Any]
 PLOT = "ablation.png"

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from serve.bench.results import machine
-from serve.launch import end_with_parent
+from serve.processes import end_with_parent
 from trainer.benchmarks.plan import Benchmark
 
 RESULTS = "bench.json"

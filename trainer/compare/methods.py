@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evals.compare.verdicts import listed
+from evals.wording import listed
 from serve.checkpoint import checkpoint_files, checkpoint_hash
 from trainer.checkpoints import local_folder
 from trainer.compare.account import allowance

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evals.compare.verdicts import listed
 from evals.report.headline import problem_sets
 from evals.report.tables import Table, escape_markdown, markdown
 from evals.report.tables.table import bounds, change, number, percent, probability
+from evals.wording import listed
 from trainer.compare.methods import START, alike
 
 Numbers = dict[str, Any]

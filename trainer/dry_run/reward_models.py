@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.recipe.stages import RLStage
-from trainer.reward_model.scorer import check_reward_model
+from trainer.rewards.scorer import check_reward_model
 
 if TYPE_CHECKING:
     from trainer.dry_run.checks import Findings

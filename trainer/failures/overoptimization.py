@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.compare.verdicts import sentence
+from evals.wording import sentence
 from trainer.failures.curves import Measured, Numbers
 from trainer.failures.estimators import best_of_n, best_of_n_kl
 from trainer.failures.intervals import Draw, bootstrap, mean_band

@@ -19,9 +19,9 @@ from evals.problems import Problem
 from evals.summary.grades import Grades
 from evals.summary.replies import span_probability
 from serve.formats import ThinkingFormat
+from trainer.completion import Completion
 from trainer.distill.divergence import sampled_logits, token_divergence
 from trainer.objectives import entropy
-from trainer.rewards import Completion
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import Rollout
 

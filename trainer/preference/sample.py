@@ -10,11 +10,12 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from serve.formats import ThinkingFormat
+from trainer.completion import Completion
 from trainer.distill.prompts import Prompt, PromptStream
 from trainer.preference.pairs import Judged
 from trainer.progress.records import Records, read_records
 from trainer.recipe.preference import Pairs
-from trainer.rewards import Completion, RewardSet, Scored, build_rewards
+from trainer.rewards import RewardSet, Scored, build_rewards
 from trainer.rollouts.text import to_completion
 from trainer.rollouts.types import Rollout, RolloutBackend, RolloutRequest, Sampling
 from trainer.seeds import derive_seed

@@ -7,12 +7,12 @@ import matplotlib.figure
 
 from evals.bench.effort_levels import Kept, kept
 from evals.budgets import Budget
-from evals.compare.verdicts import sentence
 from evals.report.pages.document import Section
 from evals.report.tables import Table
 from evals.report.tables.table import number, percent
 from evals.summary.outcomes import Outcome, outcomes
 from evals.summary.replies import read_run
+from evals.wording import sentence
 from serve.profile import PROFILE, read_profile
 from trainer.ablation.plot import COLOURS, INK, as_png, tidy
 

@@ -14,10 +14,10 @@ from evals.report.headline import headline
 from evals.report.page import calibration_section, curve_section, figure_data
 from evals.report.pages.document import Section, document
 from evals.report.tables import Table
+from evals.wording import clock
 from serve.bench.results import cpu_model, usable_cores
 from trainer.ablation.tables import PLOT, ablation_tables
 from trainer.reproduce.levels import levels_section
-from trainer.reproduce.run import clock
 from trainer.reproduce.steps import Folders, Step
 from trainer.reproduce.training import draw as draw_training
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from serve.launch import end_with_parent
+from evals.wording import clock
+from serve.processes import end_with_parent
 from trainer.clock import clocked, read_seconds, repeated
 from trainer.reproduce.steps import Step, time_left
 
@@ -91,11 +92,6 @@ def execute(line: str) -> int:
         process.send_signal(signal.SIGTERM)
         process.wait()
         raise
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"
 
 
 def _is_done(step: Step, folder: Path) -> bool:

@@ -5,6 +5,4 @@ model       the model that is trained: a policy's layers and a head of one score
 trainer     TRL's reward trainer on weighted pairs
 held_out    how often the better reply of a pair scores higher
 stage       all of it
-reading     what a trained one reads of a finished reply, as tokens
-scorer      a trained one, scoring replies
 """

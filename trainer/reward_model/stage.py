@@ -17,8 +17,8 @@ from trainer.recipe.reward_model import RewardModelStage
 from trainer.reward_model.held_out import measure
 from trainer.reward_model.model import load_scored
 from trainer.reward_model.noise import turn_around
-from trainer.reward_model.scorer import SETTINGS
 from trainer.reward_model.trainer import ScoreTrainer
+from trainer.rewards.scorer import SETTINGS
 from trainer.sft.sealed import check_loss, leave_checkpoint, shared_arguments
 from trainer.sft.state import drop_halves, newest_whole, steps_done
 

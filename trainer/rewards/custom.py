@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from trainer.completion import Completion
 from trainer.rewards.terms import Range
-from trainer.rewards.types import Completion, Reward
+from trainer.rewards.types import Reward
 
 
 @dataclass(frozen=True, slots=True)

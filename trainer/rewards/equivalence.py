@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from evals.grading import final_answer, grade_many
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Range
-from trainer.rewards.types import Completion
 
 
 class Equivalence(Section):

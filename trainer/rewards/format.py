@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from evals.grading import last_boxed
 from serve.formats import CLOSE, OPEN
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Range, Tags
-from trainer.rewards.types import Completion
 
 
 class Format(Section):

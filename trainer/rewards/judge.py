@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from clients import APIError
 from clients.wire import api_root
 from evals.sweep.endpoints import Endpoints
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Noted, Range
-from trainer.rewards.types import Completion
 from trainer.rewards.verdicts import TEMPLATES, ask, check_template, read_verdict
 
 KEY_VARIABLE = "THINKDIAL_JUDGE_KEY"

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import ClassVar
 
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Range
-from trainer.rewards.types import Completion
 
 _COMMAND = re.compile(r"\\[A-Za-z]+")  # of LaTeX: in Latin letters whatever the language
 _WORD = re.compile(r"[^\W\d_]+")

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Noted, Range
-from trainer.rewards.types import Completion
 
 if TYPE_CHECKING:
-    from trainer.reward_model.scorer import RewardScorer
+    from trainer.rewards.scorer import RewardScorer
 
 
 class Learned(Section):
@@ -82,7 +82,7 @@ class Learned(Section):
     @cached_property
     def _scorer(self) -> "RewardScorer":
         """Loaded when it is first needed: a dry run has no checkpoint of the stage yet."""
-        from trainer.reward_model.scorer import RewardScorer
+        from trainer.rewards.scorer import RewardScorer
 
         return RewardScorer(self._folder, self.reads)
 

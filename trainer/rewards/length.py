@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from trainer.completion import Completion
 from trainer.recipe.section import Section
 from trainer.rewards.terms import Range
-from trainer.rewards.types import Completion
 
 _OVERLONG_SHARE = 0.2  # of max_tokens: DAPO's 4,096 of 20,480
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from serve.formats import CLOSE, OPEN
+from trainer.completion import Completion
 from trainer.recipe.rl import RewardTerm
 from trainer.recipe.section import Section
 from trainer.recipe.stages import RLStage
@@ -20,7 +21,7 @@ from trainer.rewards.learned import Learned
 from trainer.rewards.length import Length, Overlong
 from trainer.rewards.repetition import Repetition
 from trainer.rewards.terms import Noted, StepTerm, Tags, Term, Verifier
-from trainer.rewards.types import Completion, Scored
+from trainer.rewards.types import Scored
 from trainer.rewards.weights import check_order, weight_at
 
 _TERMS: dict[str, type[Section]] = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from trainer.rewards.types import Completion
+from trainer.completion import Completion
 
 Function = TypeVar("Function", bound=Callable[..., list[float]])
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from evals.problems import Problem
-from trainer.rewards import Completion, Scored
+from trainer.completion import Completion
+from trainer.rewards import Scored
 from trainer.rl.prompts import PromptGroup
 from trainer.rollouts.types import Rollout, RolloutRequest
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 
 from evals.grading import final_answer, normalise
+from trainer.completion import Completion
 from trainer.objectives import zero_variance
-from trainer.rewards import Completion, Scored
+from trainer.rewards import Scored
 from trainer.rewards.format import has_thinking
 from trainer.rl.groups import ScoredGroup
 

@@ -5,7 +5,7 @@ from typing import Any
 from evals.problems import Problem
 from serve.formats import ThinkingFormat
 from serve.prompts import prompt_state
-from trainer.rewards.types import Completion
+from trainer.completion import Completion
 from trainer.rollouts.types import Rollout
 
 

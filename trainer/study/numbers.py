@@ -13,9 +13,9 @@ import numpy as np
 from evals import stats
 from evals.budgets import Budget
 from evals.compare.compare import Cell, Measured, measure
-from evals.compare.verdicts import listed
 from evals.summary.curve import SCALE, token_axis
 from evals.summary.points import clusters
+from evals.wording import listed
 from trainer.ablation.measure import curve_folder
 from trainer.ablation.numbers import half_cut
 from trainer.study.crossed import Crossed, crossed_difference, verdict_of

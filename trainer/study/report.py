@@ -7,10 +7,10 @@ import matplotlib.figure
 from matplotlib.axes import Axes
 
 from evals.budgets import Budget, sort_budgets
-from evals.compare.verdicts import listed, sentence
 from evals.report.plot import positions
 from evals.report.tables import Table, budget_name, escape_markdown, markdown
 from evals.report.tables.table import bounds, change, percent, probability
+from evals.wording import listed, sentence
 from trainer.ablation.plot import INK, as_png, style, tidy
 from trainer.study.training import sentences
 from trainer.study.training_plot import PLOT as TRAINING_PLOT

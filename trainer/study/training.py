@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.compare.verdicts import listed
+from evals.wording import listed
 from trainer.progress.plots import read_series
 from trainer.study.seeds import Interval, clear, seed_interval
 

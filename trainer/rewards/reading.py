@@ -5,8 +5,8 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from serve.formats import find_format
+from trainer.completion import Completion
 from trainer.examples import Example
-from trainer.rewards.types import Completion
 from trainer.rows.conversation import problem_messages, render
 from trainer.rows.replies import end_of_turn
 

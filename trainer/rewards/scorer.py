@@ -8,8 +8,8 @@ from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig
 
 from trainer.checkpoints import check_place, load_tokenizer, local_folder
-from trainer.reward_model.reading import Reader
-from trainer.rewards.types import Completion
+from trainer.completion import Completion
+from trainer.rewards.reading import Reader
 
 SETTINGS = "reward"
 """Member of the model's configuration: mean and deviation of its scores."""
