@@ -168,7 +168,7 @@ def test_the_last_flag_asks_for_the_mode_that_is_trained(seed: int, thinks: bool
     rng = random.Random(seed)
     items = [thinkmath.draw(rng, "train", 1) for _ in range(2)]
     example, earlier = (Example(item.problem, item.trace, "It is.") for item in items)
-    conversation = draw_conversation(rng, example, thinks, 0.5, in_system, 0.7, ["Be brief."], earlier)
+    conversation = draw_conversation(rng, example, thinks, 0.5, in_system, 0.7, ["Be brief."], earlier, 0.5)
     texts = [message["content"] for message in conversation.messages if message["role"] != "assistant"]
     flags = [word for text in texts for word in text.split() if word in ("/think", "/no_think")]
     assert conversation.thinks == thinks
@@ -188,7 +188,7 @@ def test_conversations_come_in_every_form() -> None:
         thinks = rng.random() < 0.5
         item = thinkmath.draw(rng, "train", 1)
         example = Example(item.problem, item.trace, "It is.")
-        conversation = draw_conversation(rng, example, thinks, 0.5, 0.3, 0.5, (), example)
+        conversation = draw_conversation(rng, example, thinks, 0.5, 0.3, 0.5, (), example, 0.5)
         roles = [m["role"][0] for m in conversation.messages]
         flags = [
             f"{m['role'][0]}{word}"

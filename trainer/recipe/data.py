@@ -85,6 +85,8 @@ class RowMix(Section):
     """Share of the flags that stand in the system turn instead of the user's."""
     multi_turn: float = Field(default=0.15, ge=0, le=1)
     """Share of rows with earlier turns, whose flags may differ; the last one wins."""
+    overruled: float = Field(default=0.0, ge=0, le=1)
+    """Share of the flags in user turns with one in the system turn before them, the same or the other."""
     system_prompts: list[str] = []
     """System prompts drawn for a fifth of the rows; [] is none."""
 

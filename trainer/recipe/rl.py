@@ -100,6 +100,8 @@ class Modes(Section):
     """Share of groups with `/think` or `/no_think`; others think by default or use the hard switch."""
     in_system: float = Field(default=0.3, ge=0, le=1)
     multi_turn: float = Field(default=0.0, ge=0, le=1)
+    overruled: float = Field(default=0.0, ge=0, le=1)
+    """Share of the flags in user turns with one in the system turn before them, the same or the other."""
 
 
 class RewardTerm(Section):

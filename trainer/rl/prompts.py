@@ -59,6 +59,7 @@ def draw_prompt(
         modes.in_system,
         modes.multi_turn,
         earlier=earlier,
+        overruled=modes.overruled,
     )
     return tuple(prompt_ids(form, conversation))
 

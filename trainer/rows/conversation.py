@@ -50,20 +50,20 @@ def draw_conversation(
     multi_turn: float,
     system_prompts: Sequence[str] = (),
     earlier: Example | None = None,
+    overruled: float = 0.0,
 ) -> Conversation:
     """A conversation that ends in the example's problem and whose switches ask for `thinks`.
 
     flagged: probability of a flag; without one, no thinking is asked by the hard switch. in_system:
     probability that the flag stands in the system turn. multi_turn: probability that `earlier` (an example
-    with a response) stands before, in which case its turn may carry another flag. A flag in a user turn may
-    follow another in the system turn. A problem with turns of its own keeps them.
+    with a response) stands before, in which case its turn may carry another flag. overruled: probability
+    that a flag in a user turn follows one in the system turn. A problem with turns of its own keeps them.
     """
     flag = THINK if thinks else NO_THINK
     messages = problem_messages(example)
     is_flagged, is_in_system = rng.random() < flagged, rng.random() < in_system
     system = rng.choice(system_prompts) if system_prompts and rng.random() < SYSTEM_SHARE else ""
     has_earlier, earlier_flag = rng.random() < multi_turn, rng.choice(("", THINK, NO_THINK))
-    overruled = rng.choice(("", THINK, NO_THINK))
     if messages[0]["role"] == "system":
         system = messages.pop(0)["content"]
     last = ""
@@ -82,8 +82,8 @@ def draw_conversation(
     elif is_flagged or (thinks and last == NO_THINK):
         messages[-1]["content"] += f" {flag}"
         last = flag
-    if last and not (is_flagged and is_in_system):
-        system = f"{system} {overruled}".strip()
+    if overruled and last and not (is_flagged and is_in_system) and rng.random() < overruled:
+        system = f"{system} {rng.choice((THINK, NO_THINK))}".strip()
     if system:
         messages.insert(0, {"role": "system", "content": system})
     soft = not thinks and last == NO_THINK

@@ -79,6 +79,7 @@ class RowSource:
             mix.multi_turn,
             mix.system_prompts,
             self._spare(index, 0) if mix.multi_turn else None,
+            mix.overruled,
         )
         if not thinks:
             return self.writer.no_think_row(conversation, example)
