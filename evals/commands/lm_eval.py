@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail, on_server
 from evals.commands.report import write
 from evals.commands.sweep import add_account, add_curve, add_sampling, add_server, api_key, sweep_settings
 
@@ -95,14 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
             return sweep_tasks(choice, settings, draw, samples)
 
-        if options.base_url is None:
-            from serve.launch import start_server
-
-            print("starting the server ...", file=sys.stderr)
-            with start_server(options.model) as server:
-                results = sweep([server.base_url], server.model)
-        else:
-            results = sweep(options.base_url, options.model)
+        results = on_server(options, sweep)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except RuntimeError as error:

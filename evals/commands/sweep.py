@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.budgets import Budget, parse_budgets
-from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail
+from evals.commands.command import FAILED, INTERRUPTED, WRONG_USAGE, fail, on_server
 from evals.commands.report import write
 
 if TYPE_CHECKING:
@@ -218,14 +218,7 @@ def run(options: argparse.Namespace) -> int:
                 return run_sweep(settings, base_urls, model, key)
             return run_adaptive(settings, adaptive, base_urls, model, key)
 
-        if options.base_url is None:
-            from serve.launch import start_server
-
-            print("starting the server ...", file=sys.stderr)
-            with start_server(options.model) as server:
-                result = draw([server.base_url], server.model)
-        else:
-            result = draw(options.base_url, options.model)
+        result = on_server(options, draw)
     except ValueError as error:
         return fail(str(error), WRONG_USAGE)
     except RuntimeError as error:

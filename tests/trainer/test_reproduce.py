@@ -42,10 +42,14 @@ def silent(line: str) -> None:
 
 
 def test_the_plan_is_public_commands_whose_options_exist(tmp_path: Path) -> None:
-    for line in (step.line for step in plan(tmp_path, QUICK, 300)):
+    lines = [step.line for step in plan(tmp_path, QUICK, 300)]
+    launched = plan(tmp_path, QUICK, 300, processes=2)[0].line
+    launcher, trainer = launched.split(" -m trainer.cli ")
+    for line in (*lines, launcher, f"python -m trainer.cli {trainer}"):
         program, *words = shlex.split(line)
-        command = [*PROGRAMS[program], *words[:2], "--help"]
-        shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+        command = words[: 3 if "trainer.cli" in words else 2]
+        told = [*PROGRAMS[program], *command, "--help"]
+        shown = subprocess.run(told, capture_output=True, text=True, check=True, cwd=ROOT).stdout
         unknown = [word for word in words if word.startswith("--") and word not in shown]
         assert not unknown, line
 

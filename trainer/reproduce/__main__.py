@@ -1,6 +1,8 @@
 """The command behind `make reproduce`."""
 
 import argparse
+import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,11 +32,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--problems", type=int, default=300, metavar="N", help="held-out ones of the curve (300)"
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=_default_processes(),
+        metavar="N",
+        help="that train together, each with one thread where there are several (%(default)s)",
+    )
     parser.add_argument("--plan", action="store_true", help="print the commands and run none")
     options = parser.parse_args(argv)
     at = Folders(options.out)
     try:
-        steps = plan(at.out, options.recipe, options.problems)
+        steps = plan(at.out, options.recipe, options.problems, options.processes)
         if options.plan:
             print("\n".join(step.line for step in steps))
             return 0
@@ -53,6 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("stopped; the same command goes on where it was", INTERRUPTED)
     return 0
+
+
+def _default_processes() -> int:
+    """2 where a CPU of several cores trains; 1 where a GPU does."""
+    return 1 if shutil.which("nvidia-smi") else min(2, os.cpu_count() or 1)
 
 
 def _tell(line: str) -> None:

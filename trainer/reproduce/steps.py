@@ -65,8 +65,9 @@ class Folders:
         return self.out / "index.html"
 
 
-def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
+def plan(out: Path, recipe: Path, problems: int, processes: int = 1) -> list[Step]:
     """The chain, in order. problems: held-out ones of the curve, and as many others of the effort check.
+    processes: that train together, on CPUs each with one thread.
 
     Raises ValueError for a recipe that cannot be read, OSError where there is none.
     """
@@ -80,7 +81,7 @@ def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
     return [
         Step(
             "train",
-            f"thinkdial train run {quote(str(recipe))} --out {train}",
+            _training(recipe, processes) + f" --out {train}",
             checkpoint / "config.json",
             960,
         ),
@@ -120,6 +121,14 @@ def plan(out: Path, recipe: Path, problems: int) -> list[Step]:
             330,
         ),
     ]
+
+
+def _training(recipe: Path, processes: int) -> str:
+    """The command that trains a recipe, without its `--out`."""
+    if processes == 1:
+        return f"thinkdial train run {quote(str(recipe))}"
+    launch = f"python -m torch.distributed.run --standalone --nproc_per_node {processes} -m trainer.cli"
+    return f"{launch} run {quote(str(recipe))} --set threads=1"
 
 
 def time_left(steps: Sequence[Step], took: Mapping[str, float], running: str, elapsed: float) -> float:
