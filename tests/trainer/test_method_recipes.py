@@ -48,7 +48,7 @@ def test_the_dry_run_passes(name: str, tmp_path: Path, capsys: pytest.CaptureFix
 def test_kimi_s_length_reward_comes_late_and_stays() -> None:
     (stage,) = load_recipe(METHODS / "kimi.toml", [f"model.path={HERE}"]).stages
     rewards = build_rewards(stage.rewards)  # type: ignore[union-attr]
-    assert [rewards.weights(step)["length"] for step in (0, 24, 25, 49)] == [0.0, 0.0, 0.2, 0.2]
+    assert [rewards.weights(step)["length"] for step in (0, 11, 12, 24)] == [0.0, 0.0, 0.2, 0.2]
 
 
 FUSION = f"""

@@ -14,8 +14,9 @@ from evals.report.tables import budget_name
 
 Numbers = dict[str, Any]
 INK, FAINT = "#1b1f24", "#d8dde3"
-# Okabe and Ito's colours (2008), which differ for every kind of colour vision; yellow is too pale for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's colours (2008), which differ for every kind of colour vision; a brown for their yellow, too
+# pale for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8C564B")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 

@@ -8,7 +8,7 @@ from trainer.commands.command import WRONG_USAGE, end_in_report, fail
 NAMES = ("over-optimization", "mode-collapse", "calibration")
 _EXAMPLE = """examples:
   thinkdial train failure over-optimization
-  thinkdial train failure mode-collapse --start runs/cold-start/cold_start/checkpoint --mode think --seeds 0 1 2
+  thinkdial train failure mode-collapse --start runs/cold-start/cold_start/checkpoint --mode think
 """
 
 
