@@ -54,6 +54,11 @@ def test_the_plan_is_public_commands_whose_options_exist(tmp_path: Path) -> None
         assert not unknown, line
 
 
+def test_training_needs_a_process(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--processes: 0 is wrong"):
+        plan(tmp_path, QUICK, 300, processes=0)
+
+
 def test_it_fits_into_45_minutes(tmp_path: Path) -> None:
     assert sum(step.seconds for step in plan(tmp_path, QUICK, 300)) < 45 * 60
 

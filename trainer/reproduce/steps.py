@@ -69,7 +69,7 @@ def plan(out: Path, recipe: Path, problems: int, processes: int = 1) -> list[Ste
     """The chain, in order. problems: held-out ones of the curve, and as many others of the effort check.
     processes: that train together, on CPUs each with one thread.
 
-    Raises ValueError for a recipe that cannot be read, OSError where there is none.
+    Raises ValueError for a recipe that cannot be read and for no processes, OSError where there is none.
     """
     at = Folders(out)
     stages = load_recipe(recipe, []).stages
@@ -124,7 +124,9 @@ def plan(out: Path, recipe: Path, problems: int, processes: int = 1) -> list[Ste
 
 
 def _training(recipe: Path, processes: int) -> str:
-    """The command that trains a recipe, without its `--out`."""
+    """The command that trains a recipe, without its `--out`. Raises ValueError below one process."""
+    if processes < 1:
+        raise ValueError(f"--processes: {processes} is wrong; give 1 or more")
     if processes == 1:
         return f"thinkdial train run {quote(str(recipe))}"
     launch = f"python -m torch.distributed.run --standalone --nproc_per_node {processes} -m trainer.cli"
