@@ -30,7 +30,7 @@ from trainer.sources import open_sources
 
 pytestmark = pytest.mark.slow
 
-OFF_STEPS, ON_STEPS = 60, 10
+OFF_STEPS, ON_STEPS = 60, 20
 RECIPE = """
 threads = 1
 
@@ -49,7 +49,7 @@ data = [{{ kind = "thinkmath", levels = {{ 1 = 1.0 }} }}]
 optimizer = {{ adamw_lr = 0.01, warmup = 0.0 }}
 checkpoint_every = 3
 evaluate_every = {on_steps}
-held_out_problems = 12
+held_out_problems = 48
 modes = {{ no_think = 0.5, flagged = 0.5 }}
 rollouts = {{ backend = "transformers", max_tokens = 48, answer_tokens = 16 }}
 off_policy = {{ problems = 16, tokens = {off_tokens}, batch_tokens = 1000 }}
@@ -141,9 +141,10 @@ def test_the_teachers_replies_are_learnt(run: Path, recipe_path: Path) -> None:
 def test_on_policy_draws_both_modes_to_the_teacher(run: Path) -> None:
     measured = {record["step"]: record for record in read_records(run / "metrics.jsonl")}
     assert sorted(measured) == [1, 2, 3]
-    for mode in ("think", "no_think"):
-        before, after = (measured[step][f"eval/kl/{mode}"] for step in (2, 3))
-        assert after < 0.8 * before
+    before, after = ([measured[step][f"eval/kl/{mode}"] for mode in ("think", "no_think")] for step in (2, 3))
+    assert after[0] < before[0]
+    assert after[1] < before[1]
+    assert sum(after) < 0.8 * sum(before)
     during = read_records(run / "on_policy" / "metrics.jsonl")
     assert during[-1]["eval/kl/think"] == pytest.approx(measured[3]["eval/kl/think"], rel=1e-3)
 
