@@ -30,13 +30,17 @@ SETPOINT = 0.08
 """Share of the time there is that the work owed may take, at first. A reply shares the server with others
 that are half done on average, and so takes about twice the work owed, a long one twice that, and requests
 come unevenly. How that turns out is seen in replies: the set point moves until one in twenty is late."""
-SETPOINTS = (0.02, 0.3)
+SETPOINTS = (0.02, 0.6)
+"""Between these: replies that share the server with hundreds take several times the work owed, those that
+wait for one of few slots hardly more than it."""
+SETPOINT_WEIGHT = 3.0
+"""How fast: when all replies are late, a target time takes the set point down by e to the power of this."""
 LATE = 0.9
 """Share of the target at which a reply counts as late."""
 ENTRY = 0.2
 """Share of it at which shedding begins, if requests bring work for more than `BUSY` of the server's time."""
 BUSY = 0.9
-ENTRY_AT_ALL = 0.5
+ENTRY_AT_ALL = 0.75
 """Share of it at which shedding begins whatever the rate seems to be: it is counted over some time."""
 RELEASE = 2.0
 """Time constant, in targets, of the rise of what a reply may take."""
@@ -147,10 +151,9 @@ class Shedding:
         """A reply has ended; with how many tokens, unless it was broken off."""
         reply = self._running.pop(key)
         if self._allowed is not None and thinking is not None and reply.began >= self._since:
-            # Stochastic approximation of a quantile (Robbins and Monro 1951): at rest if 5 % are late. When
-            # all are, a target time takes it down by a factor of e.
+            # Stochastic approximation of a quantile (Robbins and Monro 1951): at rest if 5 % are late.
             late = now - reply.began > LATE * self.target
-            weight = 1 / max(1, len(self._arrivals) / RATE_WINDOW)
+            weight = SETPOINT_WEIGHT / max(1, len(self._arrivals) / RATE_WINDOW)
             moved = self._setpoint * math.exp(weight * (LONG - late))
             self._setpoint = min(max(moved, SETPOINTS[0]), SETPOINTS[1])
         reply.thinking, reply.answer, reply.ended = thinking, answer, True

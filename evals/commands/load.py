@@ -72,6 +72,13 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     who.add_argument("--model", help="checkpoint to serve (the shipped model)")
     who.add_argument("--profile", type=Path, metavar="FILE", help="its thinking profile, if not beside it")
     who.add_argument(
+        "--max-num-seqs",
+        type=int,
+        metavar="N",
+        help="requests that its engine runs at once (vLLM's default); with a small model, few make thinking "
+        "what the load waits for, as it is with a large one",
+    )
+    who.add_argument(
         "--base-url", metavar="URL", help="a running server without shedding, in place of --model"
     )
     who.add_argument(
@@ -131,6 +138,7 @@ def _settings(options: argparse.Namespace) -> "LoadSettings":
         seconds=options.seconds,
         utilisation=options.utilisation,
         concurrency=options.concurrency,
+        max_num_seqs=options.max_num_seqs,
         latency_target=options.latency_target,
         families=options.families,
         sampling=sampling(options.sampling),
@@ -149,6 +157,8 @@ def _servers(options: argparse.Namespace, key: str | None) -> "tuple[str, Serve]
     if (options.base_url is None) != (options.shedding_url is None):
         raise ValueError("base_url: give --base-url and --shedding-url, or neither; two servers are compared")
     if options.base_url is not None:
+        if options.max_num_seqs is not None:
+            raise ValueError("max_num_seqs: --base-url runs already; start its server with --max-num-seqs")
         if options.latency_target is None:
             raise ValueError("latency_target: none given; give the one that --shedding-url was started with")
         urls = {"plain": api_root(options.base_url), "shedding": api_root(options.shedding_url)}
@@ -159,14 +169,16 @@ def _servers(options: argparse.Namespace, key: str | None) -> "tuple[str, Serve]
 
         return served_model(urls["plain"], key), running
 
-    profile = [] if options.profile is None else ["--profile", str(options.profile)]
+    flags = [] if options.profile is None else ["--profile", str(options.profile)]
+    if options.max_num_seqs is not None:
+        flags += ["--max-num-seqs", str(options.max_num_seqs)]
 
     @contextmanager
     def started(arm: "Arm", target: float | None) -> Iterator[str]:
         print(f"starting the server {arm} ...", file=sys.stderr)
         shedding = [] if target is None else ["--latency-target", str(target)]
         log = options.out / f"server-{arm}.log"
-        with start_server(options.model, args=[*profile, *shedding], log_path=log) as server:
+        with start_server(options.model, args=[*flags, *shedding], log_path=log) as server:
             yield server.base_url
 
     return options.model or DEFAULT_MODEL_NAME, started

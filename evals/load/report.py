@@ -148,6 +148,7 @@ def setup(summary: Summary) -> str:
         "answered or not, by one process that shared the machine's cores with the server; 95 of 100 were "
         f"sent within {late:.2f} s of then."
         + (" Requests named their kind of problem." if settings["families"] else "")
+        + (f" Engines ran at most {slots} requests at once." if (slots := settings["max_num_seqs"]) else "")
     )
 
 

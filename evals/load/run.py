@@ -45,6 +45,7 @@ class LoadSettings:
 
     problems, limit, prompt: as of a sweep. loads: multiples of the capacity, each for `seconds` of arrivals.
     utilisation: of a saturated server's throughput is 1x. concurrency: requests that saturate it.
+    max_num_seqs: requests that each server's engine runs at once; None is vLLM's default.
     latency_target: in seconds; None is read off the first load. families: requests say which kind of problem
     they are (`thinking.family`), so that budgets are lowered by family. max_tokens: most tokens of a reply.
     seed: of arrivals, order of problems, and sampling. Raises ValueError naming what is wrong.
@@ -58,6 +59,7 @@ class LoadSettings:
     seconds: float = 30.0
     utilisation: float = 0.7
     concurrency: int = 64
+    max_num_seqs: int | None = None
     latency_target: float | None = None
     families: bool = False
     sampling: Sampling = GREEDY
@@ -77,8 +79,10 @@ class LoadSettings:
                 raise ValueError(f"{name}: {value:g} is no time; give seconds above 0")
         if not 0 < self.utilisation <= 1:
             raise ValueError(f"utilisation: {self.utilisation:g} is no share; give above 0, at most 1")
-        if self.concurrency < 1:
-            raise ValueError(f"concurrency: {self.concurrency} is too few; give 1 or more")
+        for name in ("concurrency", "max_num_seqs"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is too few; give 1 or more")
 
     def stored(self, model: str, problems: Sequence[Problem]) -> Row:
         """What the numbers depend on, as the store keeps it."""
@@ -91,6 +95,7 @@ class LoadSettings:
             "seconds": self.seconds,
             "utilisation": self.utilisation,
             "concurrency": self.concurrency,
+            "max_num_seqs": self.max_num_seqs,
             "latency_target": self.latency_target,
             "families": self.families,
             "sampling": {**self.sampling.to_json(), "max_tokens": self.max_tokens, "seed": self.seed},

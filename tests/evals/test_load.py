@@ -22,7 +22,7 @@ from serve.bench.load import chat_request
 
 DELAY = 0.3
 SETTINGS = {"model": "m", "problems": ["p"], "asked": {"a": "1"}, "utilisation": 0.5, "families": False}
-SETTINGS |= {"seconds": 10.0}
+SETTINGS |= {"seconds": 10.0, "max_num_seqs": None}
 
 
 def test_arrivals_are_a_poisson_process_over_all_problems() -> None:
@@ -165,6 +165,7 @@ def test_other_settings_and_damage_are_refused(tmp_path: Path) -> None:
         ({"latency_target": -1.0}, "latency_target: -1 is no time"),
         ({"utilisation": 1.5}, "utilisation: 1.5 is no share"),
         ({"concurrency": 0}, "concurrency: 0 is too few"),
+        ({"max_num_seqs": 0}, "max_num_seqs: 0 is too few"),
     ],
 )
 def test_settings_are_checked(members: dict[str, Any], message: str, tmp_path: Path) -> None:

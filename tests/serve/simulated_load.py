@@ -9,7 +9,6 @@ from serve.profile import BudgetCurve, CurvePoint, ThinkingProfile
 from serve.shedding import Shedding
 
 ANSWER = 10
-SLOTS = 256
 
 
 @dataclass
@@ -36,11 +35,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Machine:
-    """Seconds of a step: of itself, of a token, of a request that starts."""
+    """Seconds of a step: of itself, of a token, of a request that starts. slots: that run at once."""
 
     overhead: float = 0.003
     per_token: float = 0.00025
     per_start: float = 0.003
+    slots: int = 256
 
 
 def profile_of(lengths: dict[str | None, Sequence[int]], budgets: Sequence[int]) -> ThinkingProfile:
@@ -96,7 +96,7 @@ def simulate(
             if shedding is not None:
                 shedding.enter(reply.arrived, id(reply), reply.family, requested, reply.budget)
             waiting.append(reply)
-        starting = [waiting.popleft() for _ in range(min(len(waiting), SLOTS - len(running)))]
+        starting = [waiting.popleft() for _ in range(min(len(waiting), machine.slots - len(running)))]
         running += starting
         started = len(starting)
         for reply in running:

@@ -10,7 +10,6 @@ import pytest
 from serve.profile import ThinkingProfile
 from serve.shedding import Shedding
 from tests.serve.simulated_load import (
-    SLOTS,
     Machine,
     Reply,
     p95,
@@ -22,6 +21,7 @@ from tests.serve.simulated_load import (
 
 BUDGETS = (0, 8, 16, 24, 32, 40, 48, 64, 96, 128)
 SHORT, LONG = "short", "long"
+SLOTS = Machine().slots
 USUAL = 0.7
 """Share of a saturated server's throughput that it carries with room for chance."""
 
@@ -152,6 +152,34 @@ def test_another_machine() -> None:
         replies = simulate(shedding, rate, 400, {None: natural}, machine=machine)
         assert any(reply.ceiling is not None for reply in replies) == touched
         assert p95(replies) <= limit
+
+
+def test_replies_that_wait_for_one_of_few_slots() -> None:
+    """What is owed may be most of the target then, as a reply that runs hardly shares the server."""
+    machine = Machine(overhead=0.0035, per_token=0.00016, per_start=0.002, slots=4)
+    natural = lengths(36, 0.5, 3)
+    profile = profile_of({None: natural}, BUDGETS)
+    capacity = saturated(natural, machine, machine.slots)
+    usual = simulate(None, lambda time: 0.65 * capacity, 60, {None: natural}, machine=machine)
+    limit = 2 * p95(usual)
+    answered = []
+    for seed in range(3):
+        calm, crowd = (
+            simulate(
+                Shedding(profile, limit, slots=machine.slots),
+                partial(constant, load * capacity),
+                60,
+                {None: natural},
+                machine=machine,
+                seed=seed,
+            )
+            for load in (0.65, 1.3)
+        )
+        assert sum(reply.ceiling is not None for reply in calm) < 0.1 * len(calm)
+        assert p95(crowd) <= limit
+        answered += crowd
+    off, full = work(0, machine, machine.slots), 1 / capacity
+    assert right(answered) > (full / 1.3 - off) / (full - off) - 0.11
 
 
 def two_families() -> tuple[dict[str | None, list[int]], ThinkingProfile]:

@@ -14,6 +14,9 @@ ABLATION_BUDGETS = "8,16,32,48,64"
 MODE_PROBLEMS = 50
 LOAD_SECONDS = 30
 """Of arrivals, at each load."""
+LOAD_SLOTS = 4
+"""Replies that the server runs at once under load. With more of so small a model the load does not wait for
+thinking, but for the processes that read requests and write streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +86,21 @@ def plan(out: Path, recipe: Path, problems: int, processes: int = 1) -> list[Ste
             "train",
             _training(recipe, processes) + f" --out {train}",
             checkpoint / "config.json",
-            960,
+            1310,
         ),
         Step(
             "ablation",
             f"thinkdial train ablation {train} --limit {min(problems, ABLATION_PROBLEMS)} "
             f"--budgets {ABLATION_BUDGETS} --mode-problems {min(problems, MODE_PROBLEMS)} --out {ablation}",
             at.ablation / "ablation.json",
-            240,
+            170,
         ),
         Step(
             "curve",
             f"thinkdial eval sweep --model {model} --problems thinkmath --limit {problems} "
             f"--budgets {BUDGETS} --sampling greedy --logprobs 20 --out {curve}",
             at.curve / "summary.json",
-            90,
+            45,
         ),
         Step(
             "profile",
@@ -111,14 +114,15 @@ def plan(out: Path, recipe: Path, problems: int, processes: int = 1) -> list[Ste
             f"python -m evals.bench.effort_levels --model {model} --run {curve} --held-out {problems} "
             f"--tolerance 1 --out {efforts}",
             at.efforts / "peak" / "samples.jsonl",
-            120,
+            50,
         ),
         Step(
             "load",
             f"thinkdial eval load --model {model} --problems thinkmath --limit {problems} --families "
-            f"--seconds {LOAD_SECONDS} --out {load}",
+            f"--seconds {LOAD_SECONDS} --max-num-seqs {LOAD_SLOTS} --concurrency {8 * LOAD_SLOTS} "
+            f"--utilisation 0.65 --out {load}",
             at.load / "load.json",
-            330,
+            380,
         ),
     ]
 
