@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from evals.cli import main
 from evals.load.client import open_loop, saturate
 from evals.load.report import FILES, terminal, write_load_report
 from evals.load.run import LoadSettings, arrivals
@@ -171,6 +172,24 @@ def test_other_settings_and_damage_are_refused(tmp_path: Path) -> None:
 def test_settings_are_checked(members: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         LoadSettings(tmp_path, ("thinkmath",), **members)
+
+
+def test_flags_of_servers_that_run_already_are_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    running = ["--base-url", "http://one", "--shedding-url", "http://other", "--latency-target", "1"]
+    asked = [
+        "load",
+        "--problems",
+        "thinkmath",
+        *running,
+        "--max-num-seqs",
+        "4",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(asked) == 2
+    assert "max_num_seqs: --base-url runs already" in capsys.readouterr().err
 
 
 def made_run(directory: Path) -> None:
