@@ -77,6 +77,7 @@ def _load(folder: Path) -> None:
         "problems": ["made"],
         "asked": ["p"],
         "utilisation": 0.7,
+        "max_num_seqs": 4,
         "seconds": 10.0,
         "families": False,
     }
