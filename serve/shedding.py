@@ -13,7 +13,7 @@ must be lowered for it, and how far, with least loss of accuracy along the profi
 Nothing is lowered until a part of the target is owed *and* requests bring more than the server does, or a
 large part is owed: traffic that the server can carry does not do that. From then on `work` falls at once and
 rises slowly, towards what the law allows, until nothing needs to be lowered. Only new requests are lowered:
-those that run are the work owed, which is a small part of the target.
+those that run are the work owed, which is kept to a part of the target.
 """
 
 import math
